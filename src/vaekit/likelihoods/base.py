@@ -1,0 +1,55 @@
+"""The interface of p(x|z)."""
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.data.spec import DataSpec
+from vaekit.part import Part
+
+
+class Likelihood(Part):
+    """p(x|z): says how raw values become a network's input, what is scored, and how the decoder's output becomes a distribution.
+
+    Nothing else in vaekit rescales pixels. Every log-probability is that of the *raw* values: a density of 8-bit pixels is per grey level
+    (range 0 to 255), so that figures of different likelihoods can be compared.
+
+    `kind`: "pmf" (probabilities of integers), "density", "bound" (a lower bound on a pmf), or "energy" (not normalized).
+    """
+
+    kind: ClassVar[Literal["pmf", "density", "bound", "energy"]]
+
+    @classmethod
+    @abc.abstractmethod
+    def for_data(cls, data: DataSpec, **options: object) -> "Likelihood":
+        """The likelihood for this data; raises `UserError`, one sentence with the alternatives, if it cannot score it."""
+
+    @abc.abstractmethod
+    def channels(self, image_channels: int) -> int:
+        """P, the number of decoder channels per pixel that parametrize an image of C channels."""
+
+    @abc.abstractmethod
+    def input(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Raw values as a network likes them: about zero mean and unit range."""
+
+    @abc.abstractmethod
+    def target(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Raw values as `log_prob` takes them."""
+
+    @abc.abstractmethod
+    def forward(self, params: Float[Tensor, "N P H W"]) -> Distribution:
+        """p(x|z) over raw values, one `log_prob` per value [N,C,H,W] (or per pixel [N,1,H,W] when the channels are joint), with `mean`, `mode`, `sample()`."""
+
+    def stats(self, px: Distribution, target: Tensor) -> Mapping[str, Tensor]:
+        """Detached batch means that `post_step` needs; reduced over processes in between."""
+        return {}
+
+    def initialize(self, x: Tensor) -> None:
+        """Data-dependent start, from one raw batch."""
+
+    def post_step(self, stats: Mapping[str, Tensor]) -> None:
+        """Updates buffers after an optimizer step."""

@@ -1,0 +1,25 @@
+"""Shape annotations are executed: every function of vaekit that pytest runs is checked by jaxtyping and beartype."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+hook = install_import_hook("vaekit", "beartype.beartype")
+hook.__enter__()
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["VAEKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
