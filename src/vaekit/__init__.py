@@ -1,3 +1,35 @@
-"""vaekit: variational autoencoders on your own images."""
+"""vaekit: variational autoencoders on your own images.
+
+>>> import vaekit
+>>> run = vaekit.fit("conv", "photos/", out="runs/photos")
+>>> run.model.sample(64)
+"""
 
 __version__ = "0.1.0"
+
+from vaekit.api import default_folder, fit, load, load_vae, recipe, reopen
+from vaekit.data import Dataset, DataSpec, open_data, scan
+from vaekit.errors import UserError
+from vaekit.model import VAE
+from vaekit.output import Batch
+from vaekit.recipes import RECIPES, Recipe
+from vaekit.run import Run
+
+__all__ = [
+    "RECIPES",
+    "VAE",
+    "Batch",
+    "DataSpec",
+    "Dataset",
+    "Recipe",
+    "Run",
+    "UserError",
+    "default_folder",
+    "fit",
+    "load",
+    "load_vae",
+    "open_data",
+    "recipe",
+    "reopen",
+    "scan",
+]

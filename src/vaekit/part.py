@@ -40,7 +40,10 @@ class Part(nn.Module, metaclass=_Remembering):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _REGISTRY[_name(cls)] = cls
+        name = _name(cls)
+        if name in _REGISTRY and ":" not in name:
+            raise TypeError(f"There are two parts called {name}: a saved model would not know which is meant.")
+        _REGISTRY[name] = cls
 
 
 def _name(cls: type) -> str:
@@ -57,8 +60,13 @@ def registered(interface: type[Part] = Part) -> Iterator[type[Part]]:
 
 def spec(part: Part) -> dict[str, Any]:
     """The part as JSON: ``{"part": name, "arguments": {...}}``, nested. A sub-part that was replaced later is described as it is now."""
-    arguments = {k: _to_json(part._modules.get(k) or v, f"{_name(type(part))}.{k}") for k, v in part._arguments.items()}
+    arguments = {k: _to_json(_now(part, k, v), f"{_name(type(part))}.{k}") for k, v in part._arguments.items()}
     return {"part": _name(type(part)), "arguments": arguments}
+
+
+def _now(part: Part, name: str, given: Any) -> Any:
+    current = part._modules.get(name)
+    return current if isinstance(current, Part) or isinstance(given, Part) else given
 
 
 def build(description: Any) -> Any:

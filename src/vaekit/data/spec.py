@@ -39,7 +39,7 @@ class DataSpec:
         """The same images, each pixel drawn as 0 or 1 with its grey value as the probability."""
         scale = (self.levels or 2) - 1
         mean = tuple(m / scale for m in self.mean)
-        return replace(self, levels=2, mean=mean, std=tuple((m * (1 - m)) ** 0.5 for m in mean))
+        return replace(self, kind="pixels", levels=2, mean=mean, std=tuple((m * (1 - m)) ** 0.5 or 1.0 for m in mean))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -34,7 +34,7 @@ class Likelihood(Part):
 
     @abc.abstractmethod
     def input(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Raw values as a network likes them: about zero mean and unit range."""
+        """Raw values as a network likes them, float32: raw / (levels - 1) in [0,1] for pixels, standardized for floats."""
 
     @abc.abstractmethod
     def target(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -42,14 +42,24 @@ class Likelihood(Part):
 
     @abc.abstractmethod
     def forward(self, params: Float[Tensor, "N P H W"]) -> Distribution:
-        """p(x|z) over raw values, one `log_prob` per value [N,C,H,W] (or per pixel [N,1,H,W] when the channels are joint), with `mean`, `mode`, `sample()`."""
+        """p(x|z) over raw values, with `mean`, `mode`, `sample()` [N,C,H,W].
+
+        Its `log_prob` gives nats per value [N,C,H,W], or per pixel [N,1,H,W] where the channels are joint.
+        """
 
     def stats(self, px: Distribution, target: Tensor) -> Mapping[str, Tensor]:
         """Detached batch means that `post_step` needs; reduced over processes in between."""
         return {}
 
-    def initialize(self, x: Tensor) -> None:
+    def initialize(self, x: Shaped[Tensor, "B C H W"]) -> None:
         """Data-dependent start, from one raw batch."""
+
+    def bias(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "P H W"] | None:
+        """The decoder's output for which p(x), without any z, has each pixel's mean over a raw batch: where the output's bias may start.
+
+        None where there is no such map.
+        """
+        return None
 
     def post_step(self, stats: Mapping[str, Tensor]) -> None:
         """Updates buffers after an optimizer step."""

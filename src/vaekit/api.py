@@ -1,0 +1,272 @@
+"""What `import vaekit` offers: each command of the command line is one call into here."""
+
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaekit import __version__
+from vaekit.data import Dataset, DataSpec, open_data
+from vaekit.data.cache import cache_folder
+from vaekit.errors import UserError
+from vaekit.model import VAE
+from vaekit.output import Batch
+from vaekit.part import spec as part_spec
+from vaekit.recipes import DEFAULT, Recipe, Setting, build_recipe
+from vaekit.run import Run
+from vaekit.saving import load_model
+from vaekit.training import Bar, Training, Watcher
+from vaekit.training.order import derived_seed
+
+DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit")
+SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition"))
+TRAINING_OPTIONS = tuple(sorted(Training.names()))
+
+
+def recipe(
+    name: str = DEFAULT,
+    data: DataSpec | None = None,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    levels: int | None = 256,
+    classes: tuple[str, ...] = (),
+    attributes: tuple[str, ...] = (),
+    **options: Any,
+) -> Recipe:
+    """A recipe by name, for data with this spec, or of this shape (C, H, W) and number of levels (None for floats).
+
+    `options`: latent, scale, likelihood, sigma, condition ("class" or "attributes"), beta, free_bits, warmup, as of the command line.
+
+    >>> vaekit.recipe("tutorial", shape=(1, 28, 28), latent=16).model
+    """
+    if data is None:
+        if shape is None:
+            raise UserError("Say what images the recipe is for: shape=(channels, height, width), or data=a DataSpec.")
+        kind = "values" if levels is None else "pixels"
+        fill = (0.0,) * shape[0], (1.0,) * shape[0]
+        data = DataSpec(kind, tuple(shape), levels, tuple(classes), tuple(attributes), 0, *fill)  # type: ignore[arg-type]
+    return build_recipe(name, data, **options)
+
+
+def fit(
+    recipe: Recipe | VAE | str,
+    data: Any,
+    validation_data: Any = None,
+    *,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    trackers: tuple[str, ...] = (),
+    save_seconds: float = 20.0,
+    **options: Any,
+) -> Run:
+    """Trains a recipe (or its name, or a `VAE` made by hand, by the plain ELBO) on data, and returns the run.
+
+    Args:
+        data: whatever `vaekit.open_data` takes (a folder, an archive, an array, a tensor, a torch data set, a built-in name), or a `Dataset`.
+        validation_data: for arrays, what to validate on; without it, a part of `data` is kept for that.
+        out: the run folder. If it holds a run with the same options, that is resumed, or returned if it is finished; without it, a
+            temporary folder that is deleted when Python ends.
+        watcher: what to show; None for a bar on a terminal.
+        trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
+        save_seconds: at least this long between checkpoints.
+        options: epochs, batch_size, minutes, lr, ... (`Training`); size, fit, channels, binarize, condition, limit (`open_data`); for a recipe
+            by name also latent, scale, likelihood, sigma, beta, free_bits, warmup (`Setting`).
+
+    Raises:
+        UserError: for options that are not known, data that cannot be read or scored, and a folder that holds another run.
+    """
+    watcher = watcher or Bar()
+    _check_names(options, by_name=isinstance(recipe, str))
+    dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, **{k: options.get(k) for k in DATA_OPTIONS if k in options})
+    for note in dataset.notes:
+        watcher.say(note)
+    seed = int(options.get("seed") or 0)
+    with _seeded("init", seed):
+        chosen = _recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
+    training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
+    identity = _identity(chosen, dataset, training)
+    return _train(Run(out if out is not None else _temporary()), chosen, dataset, training, identity, watcher, trackers, save_seconds)
+
+
+def default_folder(dataset: Dataset, chosen: Recipe, training: Training) -> Path:
+    """`runs/<data>-<recipe>-<hash of the options>`."""
+    digest = hashlib.sha256(json.dumps(_identity(chosen, dataset, training), sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs") / f"{dataset.name}-{chosen.name}-{digest}"
+
+
+def load(path: str | Path) -> Run:
+    """The run in a folder, with its `model`, `history` and `description`.
+
+    Raises `UserError` if there is none.
+    """
+    run = Run(path)
+    run.description  # noqa: B018 (raises if it is not a run)
+    return run
+
+
+def load_vae(path: str | Path) -> VAE:
+    """The model of a single `.safetensors` file."""
+    return load_model(Path(path))[0]
+
+
+def reopen(run: Run, data: Any = None) -> Dataset:
+    """The data of a run, or other data brought to the same form."""
+    description = run.description["data"]
+    source = description["source"] if data is None else data
+    if source is None:
+        raise UserError("This run was trained on an array, which is not kept with it: name the data to evaluate on.")
+    options = description["options"]
+    kept = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition") if options.get(k) is not None}
+    if data is None and description.get("limit"):
+        kept["limit"] = description["limit"]
+    dataset = open_data(source, **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+    wanted = DataSpec.from_json(description["spec"])
+    if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
+        raise UserError(
+            f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form."
+        )
+    return dataset
+
+
+def _form(data: DataSpec) -> str:
+    return f"{' x '.join(map(str, data.shape))} with {data.levels or 'continuous'} levels"
+
+
+# ---- how fit does it
+
+
+def _check_names(options: dict[str, Any], by_name: bool) -> None:
+    known = {*DATA_OPTIONS, *TRAINING_OPTIONS, *SETTING_OPTIONS}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise UserError(f"fit has no option '{unknown[0]}'; it has {', '.join(sorted(known))}.")
+    given = [k for k in SETTING_OPTIONS if options.get(k) is not None]
+    if given and not by_name:
+        raise UserError(f"'{given[0]}' belongs to the recipe: give it to vaekit.recipe(...), or name the recipe.")
+
+
+def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, setting: dict[str, Any]) -> Recipe:
+    condition = dataset.options.get("condition")
+    told = condition if condition in (None, "class") else "attributes"
+    if isinstance(recipe, str):
+        return build_recipe(recipe, dataset.spec, condition=told, **setting)
+    if isinstance(recipe, VAE):
+        return Recipe(recipe, defaults=Training(precision="fp32"))
+    if recipe.data is None:
+        return recipe
+    wanted, found = recipe.data, dataset.spec
+    if wanted.shape != found.shape:
+        raise UserError(f"The recipe is for images of {_form(wanted)}, and these are {_form(found)}: build it with shape={found.shape}.")
+    if wanted.levels != found.levels or (found.levels is None and wanted.mean != found.mean) or recipe.options.get("condition") != told:
+        watcher.say(f"The recipe is built again for {_form(found)}.")
+        return recipe.for_data(found) if told is None else build_recipe(recipe.name, found, **{**recipe.options, "condition": told})
+    return recipe
+
+
+def _identity(chosen: Recipe, dataset: Dataset, training: Training) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    custom = {"model": part_spec(chosen.model), "objective": part_spec(chosen.objective)} if chosen.name == "custom" else {}
+    return {
+        "recipe": chosen.name,
+        **{k: chosen.options.get(k) for k in SETTING_OPTIONS},
+        **custom,
+        **{k: v for k, v in dataset.options.items()},
+        **training.to_json(),
+        "data": dataset.fingerprint,
+    }
+
+
+def _train(
+    run: Run, chosen: Recipe, dataset: Dataset, training: Training, identity: dict[str, Any], watcher: Watcher, trackers: tuple[str, ...], save_seconds: float
+) -> Run:
+    from accelerate import Accelerator
+
+    from vaekit.training.loop import Trainer
+    from vaekit.training.plan import Plan, choose, images_in
+    from vaekit.training.task import Task
+
+    if run.exists:
+        refuse_other(run, identity)
+        if run.finished:
+            watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; start afresh in another folder with --out.")
+            return run
+    elif run.path.exists() and any(run.path.iterdir()):
+        raise UserError(f"{run.path} exists and is no run: choose another folder with --out.")
+    tracking = {"log_with": list(trackers), "project_dir": str(run.path)} if trackers else {}
+    accelerator = Accelerator(
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        mixed_precision="fp16" if training.precision == "fp16" else "no",
+        **tracking,  # type: ignore[arg-type]
+    )
+    if not run.exists and accelerator.is_main_process:
+        task = Task(chosen.model, chosen.objective, chosen.penalties, chosen.critics).to(accelerator.device)
+        size = min(training.batch_size, dataset.size("train"))
+        batch = dataset.batch("train", torch.arange(size)).to(accelerator.device)
+        total = max(round(training.epochs * dataset.size("train")), 1)
+        steps = total // size if training.minutes is None else 10**9
+        plan = choose(task, training, batch, steps, cache_folder())
+        if training.minutes is not None:
+            share = dataset.size("validation") / dataset.size("train")
+            total = images_in(training.minutes, task, training, plan, batch, share)
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.describe(
+            options=identity,
+            plan={**plan.to_json(), "images": total, "batch_size": size, "processes": accelerator.num_processes, "device": str(accelerator.device)},
+            data={
+                "name": dataset.name,
+                "source": dataset.source,
+                "limit": dataset.limit,
+                "fingerprint": dataset.fingerprint,
+                "options": dataset.options,
+                "spec": dataset.spec.to_json(),
+                "sizes": {split: dataset.size(split) for split in ("train", "validation", "test")},
+            },
+            versions={"vaekit": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            parameters=sum(p.numel() for p in chosen.model.parameters()),
+            finished=False,
+        )
+    accelerator.wait_for_everyone()
+    plan_values = run.description["plan"]
+    plan = Plan(**{k: plan_values[k] for k in Plan.__dataclass_fields__})
+    torch.set_num_threads(plan.threads)
+    if trackers:
+        accelerator.init_trackers("vaekit", config={k: v for k, v in identity.items() if isinstance(v, (int, float, str, bool))})
+    Trainer(chosen, dataset, training, run, accelerator, plan, plan_values["images"], watcher, save_seconds).train()
+    accelerator.end_training()
+    return run
+
+
+def refuse_other(run: Run, identity: dict[str, Any]) -> None:
+    """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
+    there = run.description["options"]
+    now = json.loads(json.dumps(identity))
+    for key in [*(k for k in now if k != "data"), "data"]:
+        if there.get(key) != now[key]:
+            name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
+            figures = "" if key in ("data", "model", "objective") else f" (it was {there.get(key)}, now {now[key]})"
+            raise UserError(f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it.")
+
+
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vaekit-"))
+    import atexit
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "run"
+
+
+@contextmanager
+def _seeded(*key: int | str) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(*key))
+        yield
+
+
+__all__ = ["Batch", "Recipe", "Run", "default_folder", "fit", "load", "load_vae", "recipe", "reopen"]

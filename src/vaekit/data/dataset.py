@@ -1,0 +1,184 @@
+"""`Dataset`: batches of raw values from a store, by split and row."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit.data import augment as augmentation
+from vaekit.data.binarize import EVALUATION_SEED, binarize
+from vaekit.data.cache import digest
+from vaekit.data.conditions import read_table
+from vaekit.data.pack import Rows, store
+from vaekit.data.source import SPLITS, TRAIN, Source
+from vaekit.data.spec import DataSpec
+from vaekit.data.split import complete, split_by_content
+from vaekit.errors import UserError
+from vaekit.output import Batch
+
+
+class Dataset:
+    """Images with a split, ready for training; made by `open_data`.
+
+    `spec` says what batches hold, `notes` which choices were made, `options` how loose images are brought to the same form. `fingerprint`
+    is a digest of content and options that is the same on every machine.
+    """
+
+    name: str
+    fingerprint: str
+    spec: DataSpec
+    notes: list[str]
+    options: dict[str, Any]
+    attributes: torch.Tensor | None
+    """[n, F] float32 in the order of the whole set (`Batch.index`), whether or not they are a condition."""
+    labels: torch.Tensor | None
+    """[n] long in the order of the whole set, -1 unknown."""
+    source: str | None = None
+    """The path or built-in name that opens the same data again; None for arrays."""
+    limit: int | None = None
+
+    def __init__(self, source: Source, *, binarized: bool = False, condition: str | None = None, progress: Callable[[int, int], Any] | None = None) -> None:
+        self.name = source.name
+        self.notes = list(source.notes)
+        table = read_table(Path(condition), source) if condition not in (None, "class", "attributes") else None
+        attributes, names = table or (source.attributes, source.attribute_names)
+        self._check(source, binarized, condition)
+        self._store, rows = store(source, progress)
+        split = self._split(source, rows)
+        self._rows = {name: torch.from_numpy(np.flatnonzero(split == part)) for part, name in enumerate(SPLITS)}
+        self.labels = None if source.labels is None else torch.from_numpy(np.ascontiguousarray(source.labels, np.int64))
+        self.attributes = None if attributes is None else torch.from_numpy(attributes)
+        self._told = {None: None, "class": self.labels}.get(condition, self.attributes)
+        mean, std = _moments(rows, split == TRAIN, source.shape)
+        classes, count = source.classes, int((split == TRAIN).sum())
+        kind = "values" if source.levels is None else "pixels"
+        self.raw_spec = DataSpec(kind, source.shape, source.levels, classes, names, count, mean, std)
+        """The spec of the values as they are stored, before binarization."""
+        self.spec = self.raw_spec.binarized() if binarized else self.raw_spec
+        self._binarized = binarized
+        self._fixed = self._published(source) if binarized else None
+        self.options = {
+            "size": list(source.shape[1:]),
+            "fit": source.fit,
+            "fill": source.fill,
+            "channels": source.shape[0],
+            "levels": source.levels,
+            "binarize": binarized,
+            "condition": condition,
+        }
+        told = None if self._told is None else self._told.numpy().tobytes().hex() if self._told.numel() < 4096 else digest(self._told.numpy().tobytes())
+        self.fingerprint = digest(source.key, source.count, split.tobytes(), _bytes(source.labels), list(classes), binarized, condition is not None, told)
+
+    def _check(self, source: Source, binarized: bool, condition: str | None) -> None:
+        if condition == "class" and not source.classes:
+            raise UserError(f"'{self.name}' has no classes to be told of: put the images into one sub-folder per class, or give labels.")
+        if condition == "class" and (source.labels is None or (source.labels < 0).any()):
+            raise UserError(f"Some images of '{self.name}' have no class, and the condition 'class' needs one for each: move them into the sub-folder of a class.")
+        if condition == "attributes" and source.attributes is None:
+            raise UserError(f"'{self.name}' has no attributes of its own: give the condition as a CSV file with a row for each image.")
+        if binarized and source.levels == 2:
+            self.notes.append("The pixels are binary already: drawing them changes nothing.")
+
+    def _split(self, source: Source, rows: Rows) -> np.ndarray:
+        if source.split is None:
+            split = split_by_content(rows.digests)
+            copies = len(rows.digests) - len(np.unique(rows.digests))
+            sizes = np.bincount(split, minlength=3)
+            self.notes.append(f"The images are split by content: {sizes[0]} for training, {sizes[1]} for validation, {sizes[2]} for testing.")
+            if copies:
+                self.notes.append(f"{copies} images are exact copies of others; copies are kept in one split.")
+        elif source.carve:
+            split, notes = complete(source.split, rows.digests)
+            self.notes += notes
+        else:
+            split = source.split
+        for part, name in ((0, "training"), (1, "validation")):
+            if not (split == part).any():
+                raise UserError(f"No images of '{self.name}' are left for {name}: add some.")
+        return split
+
+    def _published(self, source: Source) -> torch.Tensor | None:
+        """Bits of the validation and test rows where the data set has published ones: [n_validation + n_test, C, H, W] and their places."""
+        if self.raw_spec.levels is None:
+            for name in SPLITS:
+                for batch in self._raw_batches(name, 1024):
+                    if bool((batch < 0).any()) or bool((batch > 1).any()):
+                        raise UserError("Only pixels and floats in 0..1 can be binarized, since the value is the probability: scale them.")
+        if source.evaluation_bits is None:
+            return None
+        rows, bits = source.evaluation_bits()
+        self._place = torch.full((source.count,), -1, dtype=torch.long)
+        self._place[torch.from_numpy(rows)] = torch.arange(len(rows))
+        return torch.from_numpy(bits)
+
+    def _raw_batches(self, split: str, size: int) -> Iterator[torch.Tensor]:
+        for index in self._rows[split].split(size):
+            yield self._store.gather(index)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{self.size(s)} {s}" for s in SPLITS)
+        return f"<Dataset {self.name}: {sizes}; {' x '.join(str(n) for n in self.spec.shape)}, {self.spec.levels or 'continuous'} levels>"
+
+    def size(self, split: str) -> int:
+        """Number of images in "train", "validation" or "test"."""
+        return len(self.index(split))
+
+    def index(self, split: str) -> torch.Tensor:
+        """Rows [size] (long) of the split in the whole set, in order."""
+        if split not in self._rows:
+            raise UserError(f"The split '{split}' is not known: choose train, validation or test.")
+        return self._rows[split]
+
+    def pixels(self, index: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Rows of the whole set as they are stored [B, C, H, W]: raw, before any binarization."""
+        return self._store.gather(torch.as_tensor(index))
+
+    def batch(
+        self,
+        split: str,
+        rows: torch.Tensor | np.ndarray,
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        augment: str | Iterable[str] | None = None,
+        position: int = 0,
+    ) -> Batch:
+        """The images at positions `rows` [B] (long) of the split.
+
+        Training bits are drawn afresh for each (seed, epoch, image); validation and test bits are always the same. `augment` changes
+        training images alone, at random by (seed, position). `Batch.index` is the row in the whole set.
+        """
+        index = self.index(split)[torch.as_tensor(rows)]
+        training = split == "train"
+        if self._fixed is not None and not training:
+            x = self._fixed[self._place[index]]
+        else:
+            x = self._store.gather(index)
+            names = augmentation.parse(augment) if augment and training else ()
+            if names:
+                x = augmentation.augment(x, names, self.raw_spec.levels, seed=seed, position=position)
+            if self._binarized:
+                x = binarize(x, index, self.raw_spec.levels, seed=seed if training else EVALUATION_SEED, epoch=epoch if training else 0)
+        condition = None if self._told is None else self._told[index]
+        return Batch(x, None, condition, None if self.labels is None else self.labels[index], index)
+
+    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+        """All images of the split (or the first `limit`) in order, `batch_size` at a time; the last batch may be shorter."""
+        count = self.size(split) if limit is None else min(limit, self.size(split))
+        for start in range(0, count, batch_size):
+            yield self.batch(split, torch.arange(start, min(start + batch_size, count)))
+
+
+def _bytes(values: np.ndarray | None) -> bytes:
+    return b"" if values is None else np.ascontiguousarray(values, np.int64).tobytes()
+
+
+def _moments(rows: Rows, chosen: np.ndarray, shape: tuple[int, int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel over the chosen rows; a channel that never changes has the deviation 1."""
+    pixels = int(chosen.sum()) * shape[1] * shape[2]
+    mean = rows.sums[chosen].sum(0) / pixels
+    variance = np.maximum(rows.squares[chosen].sum(0) / pixels - mean**2, 0)
+    flat = variance <= 1e-12 * np.maximum(mean**2, 1e-30)
+    return tuple(float(m) for m in mean), tuple(float(s) for s in np.where(flat, 1.0, np.sqrt(variance)))

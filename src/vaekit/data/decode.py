@@ -1,0 +1,152 @@
+"""One image file to one array: formats, modes, transparency, orientation, resampling."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageOps
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+FITS = ("crop", "pad", "stretch")
+
+
+def open_image(source: Any) -> Image.Image:
+    """The first frame of the file, decoded and upright, in one of the modes 1, L, LA, RGB, RGBA and I;16.
+
+    `source` is a path or a file object. An alpha channel is kept only where some pixel is not opaque.
+    Raises OSError, ValueError, SyntaxError and the like for what cannot be read: `reason` says it in words.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large images and odd metadata: neither is a reason to stop
+        with Image.open(source) as file:
+            file.load()
+            image = _upright(file)
+            return canonical(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image) or image
+    except Exception:  # a broken EXIF block says nothing of the orientation; the pixels are good
+        return image
+
+
+def canonical(image: Image.Image) -> Image.Image:
+    """The image in one of the modes of `open_image`; an alpha channel that is opaque everywhere is dropped."""
+    mode = image.mode
+    if mode.startswith("I"):
+        return _sixteen(np.asarray(image))
+    if mode == "F":
+        raise ValueError("floating-point pixels: convert it to 8 or 16 bits, or give the values as an array (.npy)")
+    if mode in ("P", "PA", "RGBa", "La") or "transparency" in image.info:
+        clear = mode != "P" or "transparency" in image.info
+        grey = mode in ("L", "La", "1")
+        image = image.convert(("LA" if mode != "1" else "L") if grey else "RGBA" if clear else "RGB")
+    elif mode not in ("1", "L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    else:
+        image = image.copy()
+    if image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema()[0] == 255:
+        image = image.convert(image.mode[:-1])
+    return image
+
+
+def _sixteen(values: np.ndarray) -> Image.Image:
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("32-bit pixels outside of 0..65535: convert it to 16 bits")
+    return Image.fromarray(np.ascontiguousarray(values.astype(np.uint16)))
+
+
+def reason(error: BaseException) -> str:
+    """Why a file could not be read, in a few words without its path."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, Image.DecompressionBombError):
+        return "the image is too large (more than 178 million pixels)"
+    if "cannot identify image file" in text:
+        return "not an image, or damaged at its beginning"
+    if "truncated" in text.lower():
+        return "cut off before its end"
+    return (text.splitlines() or [""])[0][:120] or type(error).__name__
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the image, as `open_image` gave it and seen on white, has no colour."""
+    if image.mode not in ("RGB", "RGBA"):
+        return True
+    red, green, blue = on_white(image).split()
+    return ImageChops.difference(red, green).getbbox() is None and ImageChops.difference(red, blue).getbbox() is None
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """L or RGB: what is transparent shows white."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert(image.mode[:-1])
+
+
+def to_array(image: Image.Image, *, size: tuple[int, int], fit: str, channels: int, levels: int, fill: str) -> np.ndarray:
+    """An image of `open_image` as ``[channels, H, W]``: uint8, or uint16 where `levels` is more than 256.
+
+    Values are ``0 .. levels - 1``. With two or four channels the last one is alpha.
+    """
+    sixteen = levels > 256
+    if image.mode == "I;16" and not sixteen:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if sixteen:
+        if image.mode != "I;16":
+            image = Image.fromarray(np.asarray(on_white(image).convert("L")).astype(np.uint16) * 257)
+    elif channels in (2, 4):
+        image = image.convert("RGBA").convert("RGBA" if channels == 4 else "LA")
+    else:
+        image = on_white(image).convert("RGB" if channels == 3 else "L")
+    image = fit_image(image, size, fit, fill)
+    values = np.asarray(image)
+    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    if len(values) != channels:  # 16 bits in several channels
+        values = np.repeat(values, channels, axis=0)
+    if levels not in (256, 65536):
+        values = np.rint(values.astype(np.float32) * ((levels - 1) / (65535 if sixteen else 255))).astype(np.uint16 if sixteen else np.uint8)
+    return np.ascontiguousarray(values)
+
+
+def fit_image(image: Image.Image, size: tuple[int, int], fit: str, fill: str) -> Image.Image:
+    """The image at `size` (height, width): its centre, all of it on a border of colour `fill`, or stretched. Antialiased."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    if image.mode == "I;16":
+        real = fit_image(Image.fromarray(np.asarray(image).astype(np.float32)), size, fit, fill)
+        top = 65535.0
+        return Image.fromarray(np.rint(np.clip(np.asarray(real), 0, top)).astype(np.uint16))
+    w, h = image.size
+    if fit == "stretch":
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    if fit == "crop":
+        scale = min(w / width, h / height)
+        cw, ch = scale * width, scale * height
+        left, top = (w - cw) / 2, (h - ch) / 2
+        return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, min(left + cw, w), min(top + ch, h)))
+    scale = min(width / w, height / h)
+    inner = (max(1, min(width, round(w * scale))), max(1, min(height, round(h * scale))))
+    canvas = Image.new(image.mode, (width, height), _border(image.mode, fill))
+    canvas.paste(image.resize(inner, Image.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return canvas
+
+
+def _border(mode: str, fill: str) -> Any:
+    if mode == "F":
+        return 65535.0 if fill == "white" else 0.0
+    level = 255 if fill == "white" else 0
+    return {"L": level, "RGB": (level,) * 3, "LA": (level, 0), "RGBA": (level,) * 3 + (0,)}[mode]
+
+
+def read_array(path: Path, **options: Any) -> np.ndarray:
+    """The file as an array ``[C, H, W]``; see `to_array`."""
+    return to_array(open_image(path), **options)

@@ -1,0 +1,74 @@
+"""The image files of a folder: which there are, their classes, and the split that sub-folders may give."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vaekit.data.decode import SUFFIXES
+from vaekit.data.source import TEST, TRAIN, VALIDATION
+from vaekit.errors import UserError
+
+_SPLIT_FOLDERS = {
+    "train": TRAIN, "training": TRAIN,
+    "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION,
+    "test": TEST, "testing": TEST,
+}  # fmt: skip
+
+
+def list_images(folder: Path, limit: int | None = None) -> tuple[list[str], int]:
+    """Paths of the images below `folder`, relative to it, with slashes and sorted, and the number of other files.
+
+    Names are told by their suffix; hidden files and folders are passed over. With `limit`, that many, chosen by a hash of their names.
+    Raises `UserError` if there are none.
+    """
+    images, others, seen = [], 0, set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        base = os.path.relpath(place, folder)
+        for name in names:
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                images.append(name if base == "." else f"{base.replace(os.sep, '/')}/{name}")
+            else:
+                others += 1
+    if not images:
+        raise UserError(f"There are no images in {folder}: it should hold files that end in {', '.join(sorted(SUFFIXES))}, in it or in folders below it.")
+    images.sort()
+    if limit is not None and limit < len(images):
+        images = sorted(sorted(images, key=_name_hash)[:limit])
+    return images, others
+
+
+def _name_hash(name: str) -> bytes:
+    return hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+
+
+def official_split(names: list[str]) -> tuple[np.ndarray | None, list[str]]:
+    """The split that the top folders give ([n] int8, or None), and the names below them (or below the one folder that holds everything)."""
+    parts = [name.split("/") for name in names]
+    while all(len(p) > 1 for p in parts) and len({p[0] for p in parts}) == 1:
+        parts = [p[1:] for p in parts]
+    tops = {p[0].lower() if len(p) > 1 else "" for p in parts}
+    chosen = {_SPLIT_FOLDERS.get(top) for top in tops}
+    if None in chosen or TRAIN not in chosen or len(chosen) < 2:
+        return None, ["/".join(p) for p in parts]
+    split = np.array([_SPLIT_FOLDERS[p[0].lower()] for p in parts], np.int8)
+    return split, ["/".join(p[1:]) for p in parts]
+
+
+def classes_of(names: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Class names and labels [n] from the first folder of each name; images outside of any folder have the label -1. ``((), None)`` if there are none."""
+    folders = [name.split("/")[0] if "/" in name else None for name in names]
+    classes = tuple(sorted({f for f in folders if f is not None}))
+    if not classes or (len(classes) == 1 and None not in folders):
+        return (), None
+    number = {name: i for i, name in enumerate(classes)}
+    return classes, np.array([-1 if f is None else number[f] for f in folders], np.int64)

@@ -1,0 +1,59 @@
+"""Gaussian noise on raw values."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+class PixelGaussian(Distribution):
+    """N(loc, exp(log_scale)^2) over raw values, with one scale for all values or one for each channel.
+
+    Its support is the whole line: a draw of 8-bit pixels may lie outside 0 to 255.
+
+    Args:
+        loc: [N,C,H,W], raw units.
+        log_scale: [1,1,1] or [C,1,1], the log of the standard deviation in raw units.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+
+    def __init__(self, loc: Float[Tensor, "N C H W"], log_scale: Float[Tensor, "#C 1 1"]) -> None:
+        super().__init__(loc.shape, validate_args=False)
+        self.loc = loc
+        self.log_scale = log_scale
+
+    @property
+    def mean(self) -> Float[Tensor, "N C H W"]:
+        return self.loc
+
+    @property
+    def mode(self) -> Float[Tensor, "N C H W"]:
+        return self.loc
+
+    @property
+    def stddev(self) -> Float[Tensor, "N C H W"]:
+        return self.log_scale.exp().expand_as(self.loc)
+
+    @property
+    def variance(self) -> Float[Tensor, "N C H W"]:
+        return self.stddev.square()
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Float[Tensor, "... C H W"]:
+        noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + self.log_scale.exp() * noise
+
+    def log_prob(self, value: Float[Tensor, "... C H W"]) -> Float[Tensor, "... C H W"]:
+        """log p(x) = -(x - loc)^2 / (2 scale^2) - log scale - log(2 pi) / 2, in nats per value, a density per raw unit."""
+        # The fused squared error and factors that are computed once for all values: this runs in every step.
+        loc, value = torch.broadcast_tensors(self.loc, value)
+        squared_error = F.mse_loss(loc, value, reduction="none")
+        return squared_error * (-0.5 * torch.exp(-2 * self.log_scale)) + (-_HALF_LOG_TWO_PI - self.log_scale)

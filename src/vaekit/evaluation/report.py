@@ -1,0 +1,100 @@
+"""All figures of a model on a split, as JSON values."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from vaekit.data.spec import DataSpec
+from vaekit.evaluation.evaluate import evaluate_batches
+from vaekit.evaluation.latent import collapse_warning
+from vaekit.evaluation.likelihood import iw_bound, mean_and_se
+from vaekit.evaluation.passes import Batches, Progress, first
+from vaekit.evaluation.reconstruction import reconstruction_scores
+from vaekit.likelihoods import LIKELIHOODS, Likelihood
+from vaekit.model import VAE
+
+UNITS = {
+    "pmf": "nats per image of the raw integer values; bits per dimension = nats / (dimensions ln 2)",
+    "density": "nats per image of a density per raw unit (for 8-bit pixels, per grey level): not a probability, so there are no bits per dimension",
+    "bound": "nats per image of a lower bound on the probability of the raw integer values",
+    "energy": "an energy that is not normalized, in nats per image: compare it with the same likelihood alone",
+}
+LONGEST = 256
+"""Latent dimensions up to which each one's rate is listed."""
+
+
+def report(
+    model: VAE,
+    spec: DataSpec,
+    batches_factory: Callable[[], Batches],
+    *,
+    samples: int | None = 64,
+    seed: int = 0,
+    limit: int | None = None,
+    images: int | None = None,
+    chunk: int = 16,
+    precision: str = "fp32",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The figures of a model on a split: JSON values, None where there is no figure.
+
+    `elbo_nats` = -(`rate_nats` + `distortion_nats`), and `rate_nats` = `cross_entropy_nats` - `entropy_nats`. Bits per dimension are given only for
+    a likelihood that is a probability of integers. `active_units` and `latent_dim` count over all stochastic layers.
+
+    Args:
+        batches_factory: starts a pass over the split: there are two, or three with importance samples.
+        samples: K of the importance-weighted bound; 0 or None for none.
+        limit: only the first images.
+        images: how many there are, if it is known, for `progress` alone.
+        chunk: how many of the K samples are in memory at once.
+        precision: of the networks, see `passes`.
+        progress: called with what is done and what there is to do, in images: each counts once for the ELBO, once for the reconstruction and K times
+            for the importance samples.
+    """
+    k = samples or 0
+    known = limit if images is None else min(images, limit or images)
+
+    def step(before: int, weight: int, count: int | None) -> Progress | None:
+        if progress is None:
+            return None
+        return lambda done, _: progress(before + weight * done, None if count is None else (2 + k) * count)
+
+    def batches() -> Batches:
+        return first(batches_factory(), limit)
+
+    evaluation = evaluate_batches(model, batches(), seed, precision=precision, progress=step(0, 1, known))
+    n, latent = len(evaluation.bound), evaluation.latent
+    fidelity = reconstruction_scores(model, spec, batches(), precision=precision, progress=step(n, 1, n))
+    iw: tuple[float | None, float | None] = (None, None)
+    if k:
+        iw = mean_and_se(iw_bound(model, batches(), k, chunk, seed=seed, precision=precision, progress=step(2 * n, k, n)))
+    rates = latent.rate_per_dim
+    means = evaluation.bound.means()
+    return {
+        "images": n,
+        **{name: _number(value) for name, value in means.items()},
+        "elbo_nats_se": _number(mean_and_se(evaluation.bound.elbo)[1]),
+        "iw_bound_nats": _number(iw[0]),
+        "iw_bound_nats_se": _number(iw[1]),
+        "iw_samples": k or None,
+        "bits_per_dim": _bits_per_dim(means["elbo_nats"], model.likelihood, spec),
+        "iw_bits_per_dim": _bits_per_dim(iw[0], model.likelihood, spec),
+        "active_units": latent.active_units,
+        "latent_dim": latent.latent_dim,
+        "rate_per_dim_nats": None if rates is None or len(rates) > LONGEST else [_number(rate) for rate in rates.tolist()],
+        "psnr_db": _number(fidelity.psnr_db.mean().item()),
+        "ssim": _number(fidelity.ssim.mean().item()),
+        "mse": _number(fidelity.mse.mean().item()),
+        "likelihood": next((name for name, part in LIKELIHOODS.items() if type(model.likelihood) is part), type(model.likelihood).__name__),
+        "likelihood_kind": model.likelihood.kind,
+        "units": UNITS[model.likelihood.kind],
+        "warning": collapse_warning(latent),
+    }
+
+
+def _bits_per_dim(nats: float | None, likelihood: Likelihood, spec: DataSpec) -> float | None:
+    return None if nats is None or likelihood.kind != "pmf" else _number(-nats / (spec.dimensions * math.log(2)))
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,33 @@
+"""The Gaussian posterior of the first VAE."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from vaekit.latents.base import Posterior
+
+
+class DiagonalGaussian(Posterior):
+    """q(z|x) = N(z; mu(h), diag sigma^2(h)), with one dense layer to the mean and the log-variance.
+
+    The log-variance is kept within [-14, 14]: beyond it, float32 has nothing left to tell.
+
+    References: Auto-Encoding Variational Bayes (Kingma, Welling, 2013), appendix C.2, https://arxiv.org/abs/1312.6114
+
+    Args:
+        features: F, the width of the encoder's output [N, F].
+        latent: D, the number of latent dimensions.
+    """
+
+    def __init__(self, features: int, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.head = nn.Linear(features, 2 * latent)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.latent,)
+
+    def forward(self, h: Float[Tensor, "N F"]) -> Distribution:
+        mean, log_variance = self.head(h).float().chunk(2, dim=-1)
+        return Independent(Normal(mean, (0.5 * log_variance.clamp(-14, 14)).exp(), validate_args=False), 1, validate_args=False)

@@ -1,0 +1,214 @@
+"""`VAE`: the one model class. Every variant is a choice of its parts."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.errors import UserError
+from vaekit.latents.base import Latent, Prior
+from vaekit.likelihoods.base import Likelihood
+from vaekit.networks.base import Decoder, Encoder
+from vaekit.networks.condition import Condition
+from vaekit.output import Batch, LatentTerm, VAEOutput, fold
+from vaekit.part import Part
+
+Code = tuple[Tensor, ...]
+"""One entry for each stochastic layer."""
+
+
+class VAE(Part):
+    """log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)): a network or a distribution for each symbol.
+
+    Args:
+        encoder: from a network input to features; None for a model that only generates.
+        latent: q(z|x) and p(z).
+        decoder: from codes to the parameters of p(x|z).
+        likelihood: p(x|z).
+        condition: embeds what the model is told; None for an unconditional model.
+        sampler: a prior fitted afterwards to the codes; `sample` uses it when there is one.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder | None,
+        latent: Latent,
+        decoder: Decoder,
+        likelihood: Likelihood,
+        condition: Condition | None = None,
+        sampler: Prior | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.latent = latent
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.condition = condition
+        self.sampler = sampler
+
+    def forward(self, batch: Batch | Tensor, k: int = 1) -> VAEOutput:
+        """One pass with k posterior samples for each image, folded into the batch between the encoder and the latent."""
+        batch = Batch.of(batch)
+        c = self._embed(batch.condition)
+        h = self._encode(batch.x, c)
+        return self._observe(batch, h, c, k)
+
+    def _observe(self, batch: Batch, h: Tensor, c: Tensor | None, k: int) -> VAEOutput:
+        c_k = None if c is None else fold(c, k)
+        d, terms = self.latent.infer(fold(h, k), c=c_k)
+        px = self.likelihood(self.decoder(d, c_k))
+        target = self.likelihood.target(batch.x)
+        log_px = px.log_prob(fold(target, k))
+        if batch.mask is not None:
+            log_px = torch.where(fold(_like(batch.mask, log_px), k), log_px, 0.0)
+        stats = {"likelihood": self.likelihood.stats(px, target)} if k == 1 else {}
+        if any(term.stats for term in terms):
+            stats["latent"] = {f"{i}.{name}": value for i, term in enumerate(terms) for name, value in term.stats.items()}
+        return VAEOutput(batch, px, log_px.flatten(1).sum(1).view(k, -1), terms, k, stats)
+
+    def _embed(self, condition: Tensor | None) -> Tensor | None:
+        if self.condition is None:
+            return None
+        if condition is None:
+            raise UserError("This model is conditional: give each image its class or attributes (Batch.condition).")
+        return self.condition(condition)
+
+    def _encode(self, x: Tensor, c: Tensor | None) -> Tensor:
+        if self.encoder is None:
+            raise UserError("This model has no encoder: it can only generate.")
+        return self.encoder(self.likelihood.input(x), c)
+
+    @torch.no_grad()
+    def encode(self, x: Batch | Tensor, *, sample: bool = False) -> Code:
+        """The code of each image: the posterior's mean, or a sample of it."""
+        batch = Batch.of(x).to(self.device)
+        with evaluating(self):
+            c = self._embed(batch.condition)
+            _, terms = self.latent.infer(self._encode(batch.x, c), c=c, mean=not sample)
+        return tuple(term.z for term in terms)
+
+    @torch.no_grad()
+    def decode(self, code: Code | Tensor, *, condition: Tensor | int | None = None) -> Distribution:
+        """p(x|z), over raw values."""
+        code = (code,) if isinstance(code, Tensor) else code
+        with evaluating(self):
+            n = code[0].shape[0]
+            c = self._condition(n, condition)
+            return self.likelihood(self.decoder(self.latent.generate(n, code=code, c=c), c))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        code: Code = (),
+        condition: Tensor | int | None = None,
+        pixels: Literal["mean", "draw"] = "mean",
+    ) -> Float[Tensor, "n C H W"]:
+        """n new images in raw values: the mean of p(x|z), or a draw from it.
+
+        Args:
+            temperature: scale of the prior's spread.
+            code: fixes the first stochastic layers.
+            condition: one class for all, or a condition for each; a model of classes goes through them in turn when none is given.
+        """
+        images = []
+        conditions = condition.split(256) if isinstance(condition, Tensor) and condition.dim() > 0 else None
+        with evaluating(self):
+            for i, start in enumerate(range(0, n, 256)):
+                m = min(256, n - start)
+                c = self._condition(m, condition if conditions is None else conditions[i])
+                part = tuple(z[start : start + m] for z in code)
+                if self.sampler is not None and not part:
+                    part = (self.sampler.sample(m, c=c, temperature=temperature),)
+                px = self.likelihood(self.decoder(self.latent.generate(m, code=part, temperature=temperature, c=c), c))
+                images.append(pixel_values(px, pixels))
+        return torch.cat(images)
+
+    def _condition(self, n: int, condition: Tensor | int | None) -> Tensor | None:
+        if self.condition is None:
+            if condition is not None:
+                raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
+            return None
+        if condition is None:
+            return self._embed(self.condition.draw(n))
+        return self._embed(torch.as_tensor(condition, device=self.device).expand(n) if not isinstance(condition, Tensor) else condition.to(self.device))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Batch | Tensor, *, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:
+        """Each image by way of its code (the posterior's mean), in raw values."""
+        batch = Batch.of(x).to(self.device)
+        with evaluating(self):
+            c = self._embed(batch.condition)
+            d, _ = self.latent.infer(self._encode(batch.x, c), c=c, mean=True)
+            return pixel_values(self.likelihood(self.decoder(d, c)), pixels)
+
+    @torch.no_grad()
+    def score(self, x: Batch | Tensor, *, k: int = 64, chunk: int = 16) -> Float[Tensor, "B"]:
+        """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks."""
+        batch = Batch.of(x).to(self.device)
+        with evaluating(self):
+            c = self._embed(batch.condition)
+            h = self._encode(batch.x, c)
+            total = torch.full((len(batch),), -math.inf, device=self.device)
+            for start in range(0, k, chunk):
+                out = self._observe(batch, h, c, min(chunk, k - start))
+                total = torch.logaddexp(total, out.log_w().logsumexp(0))
+        return total - math.log(k)
+
+    @torch.no_grad()
+    def initialize(self, batch: Batch | Tensor) -> None:
+        """The data-dependent start, from one large raw batch."""
+        batch = Batch.of(batch)
+        self.likelihood.initialize(batch.x)
+        self.decoder.initialize(self.likelihood.bias(batch.x))
+        if self.condition is not None and batch.condition is not None and hasattr(self.condition, "initialize"):
+            self.condition.initialize(batch.condition)
+        if self.encoder is not None:
+            with evaluating(self):
+                self.latent.initialize(self._encode(batch.x, self._embed(batch.condition)))
+
+    def post_step(self, stats: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Updates the state of the parts after an optimizer step: forward itself changes nothing."""
+        if stats.get("likelihood"):
+            self.likelihood.post_step(stats["likelihood"])
+        if stats.get("latent"):
+            self.latent.post_step(stats["latent"])
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def pixel_values(px: Distribution, pixels: Literal["mean", "draw"]) -> Shaped[Tensor, "N C H W"]:
+    """The mean of p(x|z), or a draw from it."""
+    if pixels not in ("mean", "draw"):
+        raise UserError(f"pixels is 'mean' or 'draw', and not '{pixels}'.")
+    return px.mean if pixels == "mean" else px.sample()
+
+
+def _like(mask: Tensor, log_px: Tensor) -> Tensor:
+    # Joint channels have one log-probability for each pixel: it counts only where every channel is observed.
+    return mask.all(1, keepdim=True) if log_px.shape[1] == 1 and mask.shape[1] > 1 else mask
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode for a while."""
+    was = model.training
+    if was:
+        model.eval()
+    try:
+        yield
+    finally:
+        if was:
+            model.train()
+
+
+__all__ = ["VAE", "Code", "LatentTerm", "evaluating", "pixel_values"]

@@ -1,0 +1,65 @@
+"""What the model is told, as a vector."""
+
+import abc
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from vaekit.errors import UserError
+from vaekit.part import Part
+
+
+class Condition(Part):
+    """From raw conditions to vectors [B, G]."""
+
+    features: int
+    """G."""
+
+    @abc.abstractmethod
+    def forward(self, condition: Shaped[Tensor, "B *F"]) -> Float[Tensor, "B G"]:
+        """The embedded condition."""
+
+    @abc.abstractmethod
+    def draw(self, n: int) -> Shaped[Tensor, "n *F"]:
+        """Raw conditions for n images when none are asked for."""
+
+
+class ClassCondition(Condition):
+    """A learned vector for each class."""
+
+    def __init__(self, classes: int, features: int = 16) -> None:
+        super().__init__()
+        self.classes, self.features = classes, features
+        self.embedding = nn.Embedding(classes, features)
+
+    def forward(self, condition: Int[Tensor, "B"]) -> Float[Tensor, "B G"]:
+        return self.embedding(condition)
+
+    def draw(self, n: int) -> Int[Tensor, "n"]:
+        """Each class in turn."""
+        return torch.arange(n, device=self.embedding.weight.device) % self.classes
+
+
+class AttributeCondition(Condition):
+    """The attribute vector, standardized by the training data's mean and standard deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, attributes: int) -> None:
+        super().__init__()
+        self.features = attributes
+        self.register_buffer("mean", torch.zeros(attributes))
+        self.register_buffer("std", torch.ones(attributes))
+
+    def forward(self, condition: Float[Tensor, "B F"]) -> Float[Tensor, "B G"]:
+        return (condition - self.mean) / self.std
+
+    def initialize(self, condition: Float[Tensor, "B F"]) -> None:
+        """Measures mean and standard deviation on one batch."""
+        self.mean.copy_(condition.mean(0))
+        self.std.copy_(condition.std(0, correction=0).clamp_min(1e-6))
+
+    def draw(self, n: int) -> Tensor:
+        raise UserError(f"This model is conditioned on {self.features} attributes: say which values the new images should have.")

@@ -1,0 +1,69 @@
+"""The evidence lower bound and its schedules."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vaekit.objectives.base import Objective
+from vaekit.objectives.schedules import Constant, Schedule
+from vaekit.output import VAEOutput
+
+
+class ELBO(Objective):
+    r"""-ELBO = E_q[-log p(x|z)] + beta KL(q(z|x) || p(z)), in nats per image; with beta 1 and nothing else it is the bound itself.
+
+    * `beta`: a number or a schedule (warm-up, cyclical).
+    * `free_bits` lambda, in nats per latent dimension: the divergence becomes sum_j max(lambda, mean over the batch of KL_j), so that
+      a dimension below lambda is not pushed down. Reports always give the true divergence.
+    * `capacity` C, in nats per image, a number or a schedule: the divergence becomes gamma |KL - C|, with `gamma` its weight.
+
+    References:
+        beta-VAE (Higgins et al., 2017), Eq. 4, https://openreview.net/forum?id=Sy2fzU9gl
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), Eq. 15, https://arxiv.org/abs/1606.04934
+        Understanding disentangling in beta-VAE (Burgess et al., 2018), Eq. 8, https://arxiv.org/abs/1804.03599
+    """
+
+    beta: Tensor
+    capacity: Tensor
+
+    def __init__(
+        self,
+        beta: float | Schedule = 1.0,
+        free_bits: float = 0.0,
+        capacity: float | Schedule | None = None,
+        gamma: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.beta_schedule = beta if isinstance(beta, Schedule) else Constant(beta)
+        self.capacity_schedule = Constant(capacity) if isinstance(capacity, (int, float)) else capacity
+        self.free_bits, self.gamma = free_bits, gamma
+        self.scheduled = not (isinstance(self.beta_schedule, Constant) and self.beta_schedule.value == 1.0)
+        self.register_buffer("beta", torch.tensor(self.beta_schedule.at(0.0)), persistent=False)
+        self.register_buffer("capacity", torch.tensor(0.0 if self.capacity_schedule is None else self.capacity_schedule.at(0.0)), persistent=False)
+
+    def forward(self, out: VAEOutput) -> Float[Tensor, "B"]:
+        rate = out.rate() if self.free_bits == 0 else self._free_bits(out)
+        if self.capacity_schedule is not None:
+            rate = self.gamma * (rate - self.capacity).abs()
+        if self.scheduled:
+            rate = self.beta * rate
+        loss = out.distortion + rate
+        return loss[0] if out.k == 1 else loss.mean(0)
+
+    def _free_bits(self, out: VAEOutput) -> Float[Tensor, "K B"]:
+        total = torch.zeros_like(out.log_px)
+        for term in out.terms:
+            kl = (term.log_q - term.log_p).unsqueeze(1) if term.kl is None else term.kl.flatten(1)
+            # Where the batch mean is below the threshold the term is a constant, for every image, without gradient.
+            total = total + torch.where(kl.mean(0) > self.free_bits, kl, self.free_bits).sum(1).view(out.k, -1)
+        return total
+
+    def progress(self, fraction: float) -> dict[str, float]:
+        values = {}
+        if self.scheduled:
+            values["beta"] = self.beta_schedule.at(fraction)
+            self.beta.fill_(values["beta"])
+        if self.capacity_schedule is not None:
+            values["capacity"] = self.capacity_schedule.at(fraction)
+            self.capacity.fill_(values["capacity"])
+        return values

@@ -1,0 +1,42 @@
+"""Whatever a paper adds to the bound, and the critics that it needs."""
+
+import abc
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vaekit.objectives.schedules import Constant, Schedule
+from vaekit.output import VAEOutput
+from vaekit.part import Part
+
+
+class Penalty(Part):
+    """An addition to the objective: [B] or a scalar, in nats, times the weight of its schedule.
+
+    `critic` names the critic that it asks, or None. `feeds` gives, detached, what that critic learns from.
+    """
+
+    critic: str | None = None
+
+    def __init__(self, weight: float | Schedule = 1.0) -> None:
+        super().__init__()
+        self.schedule = weight if isinstance(weight, Schedule) else Constant(weight)
+
+    @abc.abstractmethod
+    def forward(self, out: VAEOutput, critic: Part | None = None) -> Tensor:
+        """[B] or a scalar, before the weight."""
+
+    def feeds(self, out: VAEOutput) -> Mapping[str, Tensor]:
+        """Detached tensors for the critic's forward."""
+        return {}
+
+
+class Critic(Part):
+    """A network that learns beside the model, with an optimizer of its own. Its parameters are frozen while the model steps."""
+
+    steps: int = 1
+    """Steps of the critic for each step of the model."""
+
+    @abc.abstractmethod
+    def forward(self, **feeds: Tensor) -> Tensor:
+        """The critic's own loss, a scalar."""

@@ -1,0 +1,150 @@
+"""A recipe is a whole variant: which part stands at each place, and how it is trained."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vaekit import likelihoods
+from vaekit.data.spec import DataSpec
+from vaekit.errors import UserError
+from vaekit.latents import DiagonalGaussian, Flat, Latent, StandardNormal
+from vaekit.model import VAE
+from vaekit.networks import AttributeCondition, ClassCondition, Condition, Decoder, Encoder
+from vaekit.objectives import ELBO, Objective, Schedule, Warmup
+from vaekit.penalties import Critic, Penalty
+from vaekit.training.options import Training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, by what, and how."""
+
+    model: VAE
+    objective: Objective = field(default_factory=ELBO)
+    penalties: tuple[Penalty, ...] = ()
+    critics: Mapping[str, Critic] = field(default_factory=dict)
+    defaults: Training = field(default_factory=Training)
+    name: str = "custom"
+    data: DataSpec | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The setting that it was built from, so that it can be built again for other data."""
+
+    def for_data(self, data: DataSpec) -> "Recipe":
+        """The same recipe with fresh weights for other data."""
+        if self.name not in RECIPES:
+            raise UserError("This model was put together by hand for other data: build its likelihood and networks for these.")
+        return build_recipe(self.name, data, **self.options)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a recipe is told: the data, and the knobs that every recipe has."""
+
+    data: DataSpec
+    latent: int | None = None
+    """Number of latent dimensions, the knob of complexity; None for the recipe's own."""
+    scale: float = 1.0
+    """Width and depth of the networks together; 1 is the recipe's own."""
+    likelihood: str | None = None
+    sigma: float | str | None = None
+    condition: str | None = None
+    """None, "class" or "attributes"."""
+    beta: float | None = None
+    free_bits: float | None = None
+    warmup: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.latent is not None and not 1 <= self.latent <= 65536:
+            raise UserError(f"The latent size is a number of dimensions, 2 to 512 as a rule, and it is {self.latent}.")
+        if not 0 < self.scale <= 64:
+            raise UserError(f"scale multiplies the width of the networks (1 is the recipe's own), and it is {self.scale}.")
+
+    def wide(self, width: int) -> int:
+        """A width at this scale, a multiple of 4."""
+        return max(4, round(width * self.scale / 4) * 4)
+
+    def deep(self, depth: int) -> int:
+        """A depth at this scale: one more for each doubling."""
+        return max(1, depth + math.floor(math.log2(self.scale)))
+
+    def objective(self, warmup: float = 0.0) -> ELBO:
+        """The ELBO, with the divergence's weight, warm-up and free bits as asked for."""
+        end = 1.0 if self.beta is None else self.beta
+        ramp = warmup if self.warmup is None else self.warmup
+        beta: float | Schedule = Warmup(ramp, 0.0, end) if ramp > 0 else end
+        return ELBO(beta=beta, free_bits=self.free_bits or 0.0)
+
+    def embedding(self) -> Condition | None:
+        """What embeds the condition."""
+        if self.condition is None:
+            return None
+        if self.condition == "class":
+            if len(self.data.classes) < 2:
+                raise UserError("There are no classes to condition on: put the images of each class into a sub-folder of its own.")
+            return ClassCondition(len(self.data.classes))
+        if not self.data.attributes:
+            raise UserError("There are no attributes to condition on: name a CSV file with one row for each image.")
+        return AttributeCondition(len(self.data.attributes))
+
+    def vae(
+        self,
+        latent: int,
+        encoder: Callable[[int], Encoder],
+        decoder: Callable[[list[int], int], Decoder],
+        code: Callable[[int], Latent] | None = None,
+        sigma: float | str | None = None,
+    ) -> VAE:
+        """A VAE for this data: `encoder(condition)`, `decoder([P, H, W], condition)`, `code(features)` (a flat Gaussian if none is given).
+
+        `sigma` is the recipe's own choice, where the likelihood has one.
+        """
+        has_sigma = self.likelihood in ("gaussian", "laplace") or (self.likelihood is None and self.data.levels != 2)
+        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=self.sigma if self.sigma is not None or not has_sigma else sigma)
+        channels, height, width = self.data.shape
+        condition = self.embedding()
+        told = 0 if condition is None else condition.features
+        net = encoder(told)
+        flat = code(net.features) if code else Flat(DiagonalGaussian(net.features, latent), StandardNormal([latent]))
+        return VAE(net, flat, decoder([likelihood.channels(channels), height, width], told), likelihood, condition)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the index of recipes."""
+
+    name: str
+    build: Callable[[Setting], Recipe]
+    year: int
+    paper: str
+    url: str
+    data: str
+    good_for: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: getattr(self, k) for k in ("name", "year", "paper", "url", "data", "good_for")}
+
+
+RECIPES: dict[str, Entry] = {}
+DEFAULT = "conv"
+
+
+def recipe(name: str, *, year: int, paper: str, url: str, good_for: str, data: str = "images") -> Callable:
+    """Registers a function from a `Setting` to a `Recipe` under its name."""
+
+    def register(build: Callable[[Setting], Recipe]) -> Callable[[Setting], Recipe]:
+        RECIPES[name] = Entry(name, build, year, paper, url, data, good_for)
+        return build
+
+    return register
+
+
+def build_recipe(name: str, data: DataSpec, **options: Any) -> Recipe:
+    """The recipe of this name for this data; `options` are the fields of `Setting`."""
+    if name not in RECIPES:
+        raise UserError(f"There is no recipe '{name}'; there are {', '.join(RECIPES)}.")
+    unknown = set(options) - (set(Setting.__dataclass_fields__) - {"data"})
+    if unknown:
+        raise UserError(f"A recipe has no option '{sorted(unknown)[0]}'; it has {', '.join(k for k in Setting.__dataclass_fields__ if k != 'data')}.")
+    options = {k: v for k, v in options.items() if v is not None}
+    return replace(RECIPES[name].build(Setting(data, **options)), name=name, data=data, options=options)

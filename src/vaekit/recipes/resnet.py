@@ -1,0 +1,27 @@
+"""A deep residual network from full resolution down."""
+
+from dataclasses import replace
+
+from vaekit.networks import ResNetDecoder, ResNetEncoder
+from vaekit.recipes.conv import CONVERGED, stages
+from vaekit.recipes.recipe import Recipe, Setting, recipe
+
+
+@recipe(
+    "resnet",
+    year=2016,
+    paper="Deep residual autoencoders, as in Lossy VAE (Chen et al.) and PixelVAE, with group norm",
+    url="https://arxiv.org/abs/1611.02731",
+    good_for="larger or finer images, when there is time: convolutions from full resolution, two blocks at each scale, group norm",
+)
+def resnet(s: Setting) -> Recipe:
+    latent = s.latent or (64 if s.data.dimensions <= 1024 else 256)
+    widths = [s.wide(min(32 * 2**i, 128)) for i in range(stages(s, patch=1, smallest=4))]
+    options = {"widths": widths, "blocks": s.deep(2), "patch": 1, "dense": s.wide(256), "norm": True}
+    model = s.vae(
+        latent,
+        lambda told: ResNetEncoder(list(s.data.shape), condition=told, **options),
+        lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
+        sigma="optimal",
+    )
+    return Recipe(model, s.objective(warmup=0.1), defaults=replace(CONVERGED, lr=1e-3, batch_size=64))

@@ -1,0 +1,84 @@
+"""A run folder as an object."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vaekit.errors import UserError
+from vaekit.model import VAE
+from vaekit.saving import load_model, save_json, save_text
+
+
+class Run:
+    """A training run: a folder that can be stopped, resumed, copied and loaded.
+
+    `model.safetensors` is the finished model (the best weights by validation), `run.json` every option, version and the data's fingerprint,
+    `metrics.jsonl` one line per validation, `checkpoints/` the best and the last state, and `*.png` the pictures.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best.safetensors"
+        self.final = self.path / "model.safetensors"
+        self._json = self.path / "run.json"
+        self._metrics = self.path / "metrics.jsonl"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def exists(self) -> bool:
+        return self._json.exists()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What `run.json` says: `options`, `plan`, `data`, `versions`, and `finished`."""
+        try:
+            return json.loads(self._json.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} is not a run: it has no run.json. Train one with: vaekit train DATA --out {self.path}") from error
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self._json} is damaged: {error}.") from error
+
+    def describe(self, **values: Any) -> None:
+        """Writes `run.json`, with these values over those that are there."""
+        save_json(self._json, (self.description if self.exists else {}) | values)
+
+    @property
+    def finished(self) -> bool:
+        return self.exists and bool(self.description.get("finished"))
+
+    @cached_property
+    def model(self) -> VAE:
+        """The model with its best weights so far, in eval mode, on the CPU."""
+        path = self.final if self.final.exists() else self.best
+        if not path.exists():
+            self.description  # noqa: B018 (raises if this is not a run at all)
+            raise UserError(f"{self.path} has no model yet: run its training command again to go on.")
+        return load_model(path)[0]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_text(encoding="utf-8").split("\n")
+        # The last line may have been cut by a kill: what is complete ends in a line break.
+        return [json.loads(line) for line in lines[:-1]]
+
+    @property
+    def history(self) -> dict[str, list[Any]]:
+        """One list for each figure, one entry for each validation, as in Keras."""
+        rows = self.metrics()
+        return {name: [row.get(name) for row in rows] for name in dict.fromkeys(k for row in rows for k in row)}
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Adds a line to `metrics.jsonl`."""
+        with open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def forget_after(self, images: int) -> None:
+        """Drops the lines that a killed process wrote after its last checkpoint: they will be written again."""
+        rows = [row for row in self.metrics() if row["images"] <= images]
+        save_text(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,291 @@
+"""The training loop: one for every variant."""
+
+import math
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit.data import Dataset
+from vaekit.errors import UserError
+from vaekit.evaluation import collapse_warning, evaluate_batches
+from vaekit.model import VAE
+from vaekit.part import spec
+from vaekit.recipes import Recipe
+from vaekit.run import Run
+from vaekit.saving import copy_file, remove_leftovers, save_model
+from vaekit.training.checkpoint import Checkpoint
+from vaekit.training.critics import Critics
+from vaekit.training.ema import Average
+from vaekit.training.optimizer import global_norm, make_optimizer, set_rate
+from vaekit.training.options import Training
+from vaekit.training.order import derived_seed, epoch_order, seed_step
+from vaekit.training.plan import Plan
+from vaekit.training.progress import Watcher
+from vaekit.training.stopping import Interrupted, asked_to_stop
+from vaekit.training.task import Task
+
+PATIENCE = 10
+"""Skipped steps in a row after which the run goes back to its last good state."""
+ROLLBACKS = 6
+"""Returns after which it gives up."""
+
+
+@dataclass
+class Counters:
+    """Where a run stands: all that a checkpoint keeps beside tensors."""
+
+    images: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Of loss, distortion and rate over the images since the last validation."""
+    summed: int = 0
+    skipped: int = 0
+    in_a_row: int = 0
+    rollbacks: int = 0
+    rate_scale: float = 1.0
+    averaged: int = 0
+    best: float | None = None
+    seconds: float = 0.0
+    """Of training, validation not counted."""
+
+
+class Trainer:
+    """Trains a recipe's model on a data set, from the state of the run folder to the end.
+
+    Args:
+        accelerator: Hugging Face Accelerate's, which knows devices and processes.
+        plan: how the arithmetic is carried out.
+        total: images to train on.
+        save_seconds: at least this long between checkpoints, but for the last.
+    """
+
+    def __init__(
+        self, recipe: Recipe, data: Dataset, training: Training, run: Run, accelerator: Any, plan: Plan, total: int, watcher: Watcher, save_seconds: float = 20.0
+    ) -> None:
+        self.recipe, self.data, self.training, self.run, self.plan = recipe, data, training, run, plan
+        self.accelerator, self.total, self.watcher, self.save_seconds = accelerator, total, watcher, save_seconds
+        self.dimensions, self.count = data.spec.dimensions, data.size("train")
+        self.device = accelerator.device
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics, plan.precision).to(self.device)
+        plan.apply(self.task)
+        self.model: VAE = recipe.model
+        self.parameters = [p for p in self.task.parameters() if p.requires_grad]
+        optimizer = make_optimizer(self.task, training)
+        self.critics = Critics(recipe.critics, training, self.device)
+        self.average = Average(self.model, training.ema) if training.ema > 0 else None
+        self.counters = Counters()
+        self.checkpoint = Checkpoint(run.checkpoints)
+        self.pending_best: dict[str, Tensor] | None = None
+        self.prepared, self.optimizer = accelerator.prepare(self.task, optimizer)
+        if plan.compile:
+            self.prepared = torch.compile(self.prepared)
+
+    def train(self) -> None:
+        """Trains to the end. Raises `Interrupted`, with the state saved, when the process is asked to stop."""
+        self._begin()
+        self.watcher.start(self.counters.images, self.total)
+        try:
+            with asked_to_stop() as asked:
+                while self.counters.images < self.total:
+                    self._epoch(asked)
+            self._finish()
+        finally:
+            self.watcher.stop()
+
+    # ---- the run
+
+    def _begin(self) -> None:
+        if self.accelerator.is_main_process:
+            remove_leftovers(self.run.path)
+        if self.checkpoint.exists():
+            self._restore()
+            if self.accelerator.is_main_process:
+                self.run.forget_after(self.counters.images)
+            self.watcher.say(f"Resuming at {self.counters.images:,} of {self.total:,} images.")
+        else:
+            rows = epoch_order(self.count, self.training.seed, 0)[:1024]
+            seed_step(self.training.seed, 0, -1)
+            self.model.initialize(self.data.batch("train", rows, seed=self.training.seed).to(self.device))
+            if self.average is not None:
+                self.average = Average(self.model, self.training.ema)
+            # A clean start even after a kill that came between run.json and the first checkpoint.
+            if self.accelerator.is_main_process:
+                self.run.forget_after(-1)
+            self._save()
+
+    def _epoch(self, asked: list[int]) -> None:
+        epoch = self.counters.images // self.count
+        order = epoch_order(self.count, self.training.seed, epoch)
+        size = self.training.batch_size
+        while self.counters.images // self.count == epoch and self.counters.images < self.total:
+            start = self.counters.images % self.count
+            began = time.perf_counter()
+            good = self._step(order[start : start + size], epoch)
+            self.counters.seconds += time.perf_counter() - began
+            if not good and self.counters.in_a_row >= PATIENCE:
+                self._roll_back()
+                return
+            within = self.counters.images % self.count != 0 and self.counters.images < self.total
+            if within and (asked or time.perf_counter() - self.saved > self.save_seconds):
+                self._save()
+                self._stop_if(asked)
+        # Only after its validation is an epoch over: a state saved before it would skip it on resuming.
+        self._validate()
+        if asked or self.counters.images >= self.total or time.perf_counter() - self.saved > self.save_seconds:
+            self._save()
+        if self.counters.images < self.total:
+            self._stop_if(asked)
+
+    def _stop_if(self, asked: list[int]) -> None:
+        if asked:
+            name = "Ctrl-C" if asked[0] == signal.SIGINT else "SIGTERM"
+            raise Interrupted(f"Stopped by {name} at {self.counters.images:,} of {self.total:,} images; run the same command again to go on.", asked[0])
+
+    def _finish(self) -> None:
+        if self.accelerator.is_main_process:
+            copy_file(self.run.best, self.run.final)
+            self.run.describe(finished=True, seconds=round(self.counters.seconds, 3), skipped_steps=self.counters.skipped, rollbacks=self.counters.rollbacks)
+        self.accelerator.wait_for_everyone()
+        self.run.__dict__.pop("model", None)
+
+    # ---- one step
+
+    def _step(self, rows: Tensor, epoch: int) -> bool:
+        """One step of the model and of its critics; False if it was skipped."""
+        c, t = self.counters, self.training
+        position = c.images
+        c.images = min(c.images + len(rows), self.total)
+        local = rows[: len(rows) - len(rows) % self.world][self.rank :: self.world] if self.world > 1 else rows
+        if len(local) == 0:
+            return True
+        batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=t.augment, position=position * self.world + self.rank)
+        if self.device.type != "cpu":
+            batch = batch.to(self.device)
+        fraction = position / self.total
+        self.schedule = self.task.progress(fraction)
+        set_rate(self.optimizer, rate := t.rate(fraction) * c.rate_scale)
+        self.schedule["lr"] = rate
+        seed_step(t.seed, self.rank, position)
+        self.prepared.train()
+        step = self.prepared(batch)
+        self.accelerator.backward(step.loss / self.dimensions)
+        if not self._limited():
+            self.optimizer.zero_grad(set_to_none=True)
+            c.skipped, c.in_a_row = c.skipped + 1, c.in_a_row + 1
+            return False
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        c.in_a_row = 0
+        with torch.no_grad():
+            self.model.post_step(self._reduced(step.stats))
+            if self.average is not None:
+                self.average.update()
+        if self.critics.modules:
+            self.schedule |= self.critics.step(step.feeds)
+        loss, distortion, divergence = step.logs.tolist()
+        for i, value in enumerate((loss, distortion, divergence)):
+            c.sums[i] += value * len(rows)
+        c.summed += len(rows)
+        self.watcher.step(c.images, loss, distortion, divergence)
+        return True
+
+    def _limited(self) -> bool:
+        """Scales the gradient down to the limit; False if the step must be skipped. Norms are in nats: the loss was divided by the dimensions."""
+        if self.plan.precision == "fp16":
+            self.accelerator.unscale_gradients(self.optimizer)
+        norm = global_norm(self.parameters).item() * self.dimensions
+        if not math.isfinite(norm) or (self.training.skip is not None and norm > self.training.skip):
+            return False
+        if self.training.clip is not None and norm > self.training.clip:
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], self.training.clip / norm)
+        return True
+
+    def _reduced(self, stats: Mapping[str, Mapping[str, Tensor]]) -> Mapping[str, Mapping[str, Tensor]]:
+        if self.world == 1:
+            return stats
+        return {part: {k: self.accelerator.reduce(v, "mean") for k, v in values.items()} for part, values in stats.items()}
+
+    # ---- looking and keeping
+
+    def _validate(self) -> None:
+        c = self.counters
+        model = self.model if self.average is None else self.average.evaluated()
+        if self.accelerator.is_main_process:
+            precision = "bf16" if self.plan.precision == "bf16" else "fp32"
+            batches = self.data.batches("validation", max(self.training.batch_size, 256))
+            result = evaluate_batches(model, batches, seed=derived_seed("validation", self.training.seed) >> 32, precision=precision)
+            means = result.means()
+            row: dict[str, Any] = {"images": c.images, "epoch": c.images / self.count}
+            if c.summed:
+                loss, distortion, divergence = (s / c.summed for s in c.sums)
+                row |= {"train_loss_nats": loss, "train_elbo_nats": -(distortion + divergence), "train_rate_nats": divergence, "train_distortion_nats": distortion}
+            row |= {f"val_{k}" if k.endswith("_nats") else k: v for k, v in means.items()}
+            row |= {**self.schedule, "seconds": round(c.seconds, 3), "images_per_second": round(c.images / max(c.seconds, 1e-9), 1), "skipped_steps": c.skipped}
+            row = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
+            if row["val_elbo_nats"] is not None and (c.best is None or row["val_elbo_nats"] > c.best):
+                c.best = row["val_elbo_nats"]
+                self.pending_best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            self.run.record(row)
+            self.watcher.validated(row)
+            self.accelerator.log({k: v for k, v in row.items() if v is not None}, step=c.images)
+            warning = collapse_warning(result.latent)
+            if warning and c.images >= min(self.total, max(2 * self.count, self.total // 4)) and not getattr(self, "warned", False):
+                self.watcher.say(f"Warning: {warning}")
+                self.warned = True
+        c.sums, c.summed = [0.0, 0.0, 0.0], 0
+        self.accelerator.wait_for_everyone()
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        average = {} if self.average is None else {"average": self.average.model}
+        return {"task": self.task, **average, **{f"critic.{k}": v for k, v in self.critics.modules.items()}}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        return {"model": inner, **{f"critic.{k}": v for k, v in self.critics.optimizers.items()}}
+
+    def _save(self) -> None:
+        """The best model first, then the state that knows of it: a kill in between costs nothing."""
+        if self.accelerator.is_main_process:
+            if self.pending_best is not None:
+                self._save_best(self.pending_best)
+                self.pending_best = None
+            self.counters.averaged = 0 if self.average is None else self.average.steps
+            if self.average is not None:
+                self.average.evaluated()
+            self.checkpoint.save(self._modules(), self._optimizers(), asdict(self.counters))
+        self.saved = time.perf_counter()
+
+    def _save_best(self, weights: dict[str, Tensor]) -> None:
+        r = self.recipe
+        recipe = {"name": r.name, "options": dict(r.options), "objective": spec(r.objective)}
+        recipe |= {"penalties": [spec(p) for p in r.penalties], "critics": {k: spec(v) for k, v in r.critics.items()}}
+        save_model(self.run.best, self.model, weights, recipe=recipe, data=self.data.spec.to_json())
+
+    def _restore(self) -> None:
+        self.counters = Counters(**self.checkpoint.load(self._modules(), self._optimizers()))
+        if self.average is not None:
+            self.average.steps = self.counters.averaged
+        self.saved = time.perf_counter()
+
+    def _roll_back(self) -> None:
+        scale, rollbacks = self.counters.rate_scale / 2, self.counters.rollbacks + 1
+        skipped, seconds = self.counters.skipped, self.counters.seconds
+        if rollbacks > ROLLBACKS:
+            raise UserError(
+                f"Training diverged {ROLLBACKS} times: {PATIENCE} steps in a row were not finite, each time with a lower rate. "
+                "Try a smaller --lr, --precision fp32, or another likelihood; and look for extreme values in the data."
+            )
+        self._restore()
+        self.counters.rate_scale, self.counters.rollbacks, self.counters.skipped, self.counters.seconds = scale, rollbacks, skipped, seconds
+        self.counters.in_a_row = 0
+        self.pending_best = None
+        if self.accelerator.is_main_process:
+            self.run.forget_after(self.counters.images)
+        self._save()
+        self.watcher.say(f"{PATIENCE} steps in a row were not finite: back to {self.counters.images:,} images, with the learning rate times {scale:g}.")
+

@@ -1,0 +1,23 @@
+"""Everything random in a run is a function of the seed and the position: the order of the data, and the noise of each step."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def derived_seed(*key: int | str) -> int:
+    """A 63-bit seed from a key."""
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The rows of the training split in the order of this pass, [count]."""
+    generator = torch.Generator().manual_seed(derived_seed("order", seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def seed_step(seed: int, rank: int, images: int) -> None:
+    """Noise that depends on the position in the run and on the process, and on nothing else."""
+    torch.manual_seed(derived_seed("step", seed, rank, images))

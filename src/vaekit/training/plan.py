@@ -1,0 +1,126 @@
+"""How the arithmetic is carried out, chosen by measuring on this machine, and written down before the first step."""
+
+import copy
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaekit.output import Batch
+from vaekit.part import spec
+from vaekit.saving import save_json
+from vaekit.training.optimizer import make_optimizer
+from vaekit.training.options import Training
+from vaekit.training.task import Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Precision, memory layout, compilation and threads: a resumed run reuses them, since they decide the last bits of the result."""
+
+    precision: str = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    threads: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def apply(self, module: nn.Module) -> None:
+        """Puts the weights into this plan's memory layout."""
+        if self.channels_last:
+            for parameter in module.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is arithmetic here, and not emulation."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path) -> Plan:
+    """The plan for a run of `steps`: what was asked for, or the fastest of fp32 and bf16 in either layout.
+
+    A run too short to repay the measuring takes fp32. What was measured is kept in `cache`, keyed by the network, the batch and the machine, so that
+    the same command gives the same run.
+    """
+    device = batch.x.device
+    threads = torch.get_num_threads()
+    if training.precision != "auto":
+        return Plan(training.precision, training.precision == "bf16", training.compile, threads)
+    if steps < 200:
+        return Plan("fp32", False, training.compile, threads)
+    machine = [torch.__version__, device.type, threads, torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
+    key = json.dumps([spec(task.model), spec(task.objective), list(batch.x.shape), training.optimizer, machine], sort_keys=True)
+    path = cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    if path.exists():
+        return Plan(**json.loads(path.read_text())["plan"])
+    candidates = [Plan("fp32", False, training.compile, threads), Plan("fp32", True, training.compile, threads)]
+    if has_bf16(device):
+        candidates += [Plan("bf16", False, training.compile, threads), Plan("bf16", True, training.compile, threads)]
+    seconds = {plan: measure(task, training, plan, batch) for plan in candidates}
+    # fp32 stays unless another is clearly faster: a few percent are not worth the bits.
+    best = min(candidates, key=lambda plan: seconds[plan] * (1.0 if plan == candidates[0] else 1.05))
+    save_json(path, {"plan": best.to_json(), "milliseconds_per_step": {json.dumps(p.to_json()): round(1e3 * s, 3) for p, s in seconds.items()}})
+    return best
+
+
+def measure(task: Task, training: Training, plan: Plan, batch: Batch, budget: float = 0.4) -> float:
+    """Median seconds of a training step of a copy of the task under this plan."""
+    trial = copy.deepcopy(task)
+    trial.precision = plan.precision
+    plan.apply(trial)
+    optimizer = make_optimizer(trial, training)
+    dimensions = batch.x[0].numel()
+
+    def step() -> None:
+        (trial(batch).loss / dimensions).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    with torch.random.fork_rng(devices=[]):
+        return _median_seconds(step, batch.x.device, budget)
+
+
+def _median_seconds(step: Callable[[], None], device: torch.device, budget: float) -> float:
+    for _ in range(3):
+        step()
+    times: list[float] = []
+    while len(times) < 5 or sum(times) < budget:
+        _synchronize(device)
+        start = time.perf_counter()
+        step()
+        _synchronize(device)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def images_in(minutes: float, task: Task, training: Training, plan: Plan, batch: Batch, share: float) -> int:
+    """How many training images fit into a budget of minutes, where `share` validation images are scored for each training image."""
+    train = measure(task, training, plan, batch, budget=2.0)
+    trial = copy.deepcopy(task).eval()
+    trial.precision = plan.precision
+    plan.apply(trial)
+
+    def score() -> None:
+        with torch.no_grad():
+            trial(batch)
+
+    with torch.random.fork_rng(devices=[]):
+        validate = _median_seconds(score, batch.x.device, 0.5)
+    return max(len(batch), int(60 * minutes * len(batch) / (train + share * validate)))
