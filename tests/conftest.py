@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-hook = install_import_hook("vaekit", "beartype.beartype")
+hook = install_import_hook("vaekit", "tests.checker.check")
 hook.__enter__()
 
 import pytest

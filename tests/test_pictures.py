@@ -140,8 +140,8 @@ def test_curves(tmp_path: Path) -> None:
     history = {
         "epoch": list(range(1, rows + 1)),
         "train_elbo_nats": [-1000.0, *[-100.0 + i for i in range(rows - 1)]],
-        "validation_elbo_nats": [None if i % 2 else -101.0 for i in range(rows)],
-        "validation_rate_nats": [float("nan")] * rows,
+        "val_elbo_nats": [None if i % 2 else -101.0 for i in range(rows)],
+        "val_rate_nats": [float("nan")] * rows,
         "active_units": [None, *range(1, rows)],
         "lr": [1e-3] * rows,
         "grad_norm_nats": [3.0] * rows,

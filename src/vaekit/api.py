@@ -1,21 +1,26 @@
 """What `import vaekit` offers: each command of the command line is one call into here."""
 
+import atexit
 import hashlib
 import json
+import math
+import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from vaekit import __version__
-from vaekit.data import Dataset, DataSpec, open_data
+from vaekit import __version__, pictures
+from vaekit.data import Dataset, DataSpec, open_data, read_images
 from vaekit.data.cache import cache_folder
 from vaekit.errors import UserError
+from vaekit.evaluation import report
+from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
 from vaekit.part import spec as part_spec
@@ -71,7 +76,7 @@ def fit(
     Args:
         data: whatever `vaekit.open_data` takes (a folder, an archive, an array, a tensor, a torch data set, a built-in name), or a `Dataset`.
         validation_data: for arrays, what to validate on; without it, a part of `data` is kept for that.
-        out: the run folder. If it holds a run with the same options, that is resumed, or returned if it is finished; without it, a
+        out: the run folder; "auto" for `runs/<data>-<recipe>-<hash of the options>`. If it holds a run with the same options, that is resumed, or returned if it is finished; without it, a
             temporary folder that is deleted when Python ends.
         watcher: what to show; None for a bar on a terminal.
         trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
@@ -92,7 +97,11 @@ def fit(
         chosen = _recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
     identity = _identity(chosen, dataset, training)
-    return _train(Run(out if out is not None else _temporary()), chosen, dataset, training, identity, watcher, trackers, save_seconds)
+    folder = default_folder(dataset, chosen, training) if out == "auto" else out
+    run = _train(Run(_temporary() if folder is None else folder), chosen, dataset, training, identity, watcher, trackers, save_seconds)
+    if folder is not None and "RANK" not in os.environ or os.environ.get("RANK") == "0":
+        illustrate(run, dataset)
+    return run
 
 
 def default_folder(dataset: Dataset, chosen: Recipe, training: Training) -> Path:
@@ -114,6 +123,86 @@ def load(path: str | Path) -> Run:
 def load_vae(path: str | Path) -> VAE:
     """The model of a single `.safetensors` file."""
     return load_model(Path(path))[0]
+
+
+def illustrate(run: Run, dataset: Dataset) -> None:
+    """Draws `samples.png`, `reconstructions.png` and `curves.png`, and `map.png` of a two-dimensional latent, where they are not there yet."""
+    model, spec = run.model, dataset.spec
+    batch = dataset.batch("validation", torch.arange(min(64, dataset.size("validation"))))
+    condition = batch.condition
+    with _seeded("pictures"):
+        for name, draw in {
+            "samples.png": lambda: pictures.grid(model.sample(64, condition=_repeated(condition, 64)), spec),
+            "reconstructions.png": lambda: pictures.reconstructions(batch.x[:32], model.reconstruct(batch[:32]), spec),
+            **({"map.png": lambda: pictures.manifold(model, spec)} if _latent_size(model) == 2 else {}),
+        }.items():
+            if not (run.path / name).exists():
+                pictures.save(run.path / name, draw())
+    if not (run.path / "curves.png").exists():
+        pictures.curves(run.history, run.path / "curves.png")
+
+
+def _repeated(condition: torch.Tensor | None, n: int) -> torch.Tensor | None:
+    """Attributes must be given to sample; classes take turns by themselves."""
+    return None if condition is None or condition.dim() == 1 else condition[torch.arange(n) % len(condition)]
+
+
+def _latent_size(model: VAE) -> int:
+    return math.prod(model.latent.posterior.event_shape) if isinstance(model.latent, Flat) else 0
+
+
+def sample(run: Run, n: int, *, condition: str | None = None, temperature: float = 1.0, pixels: Literal["mean", "draw"] = "mean", seed: int = 0) -> torch.Tensor:
+    """n new images of a run in raw values [n, C, H, W]; `condition` names a class."""
+    if n < 1:
+        raise UserError(f"The number of images is at least 1, and it is {n}.")
+    with _seeded("sample", seed):
+        return run.model.sample(n, temperature=temperature, condition=class_id(run, condition), pixels=pixels)
+
+
+def class_id(run: Run, name: str | None) -> int | None:
+    """The number of a class, by its name or number."""
+    if name is None:
+        return None
+    classes = run.spec.classes
+    if name in classes:
+        return classes.index(name)
+    if name.isdigit() and int(name) < len(classes):
+        return int(name)
+    raise UserError(f"There is no class '{name}'; the classes of {run.path} are {', '.join(classes) or 'none'}.")
+
+
+def reconstruct(run: Run, paths: list[Path], condition: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image files, brought to the form of the run's data, and their reconstructions: two raw tensors [n, C, H, W]."""
+    x = read_images(paths, run.spec, run.description["data"]["options"])
+    label = class_id(run, condition)
+    batch = Batch(x, condition=None if label is None else torch.full((len(x),), label))
+    return x, run.model.reconstruct(batch)
+
+
+def evaluate(
+    run: Run,
+    data: Any = None,
+    *,
+    samples: int = 64,
+    split: str | None = None,
+    limit: int | None = None,
+    precision: str = "fp32",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> dict[str, Any]:
+    """The figures of a run on its test split, or on other data (all of it, unless that has a split of its own)."""
+    dataset = reopen(run, data)
+    split = split or ("test" if data is None or dataset.official else "all")
+    parts = ("train", "validation", "test") if split == "all" else (split,)
+    count = sum(dataset.size(part) for part in parts)
+    if count == 0:
+        raise UserError(f"The {split} split of '{dataset.name}' is empty: choose another with --split, or name other data.")
+
+    def batches() -> Iterator[Batch]:
+        for part in parts:
+            yield from dataset.batches(part, 128)
+
+    figures = report(run.model, run.spec, batches, samples=samples, limit=limit, images=count, precision=precision, progress=progress)  # type: ignore[arg-type]
+    return {"run": str(run.path), "data": dataset.name, "split": split, **figures}
 
 
 def reopen(run: Run, data: Any = None) -> Dataset:
@@ -177,7 +266,8 @@ def _identity(chosen: Recipe, dataset: Dataset, training: Training) -> dict[str,
         "recipe": chosen.name,
         **{k: chosen.options.get(k) for k in SETTING_OPTIONS},
         **custom,
-        **{k: v for k, v in dataset.options.items()},
+        **dataset.options,
+        "limit": dataset.limit,
         **training.to_json(),
         "data": dataset.fingerprint,
     }
@@ -256,8 +346,6 @@ def refuse_other(run: Run, identity: dict[str, Any]) -> None:
 
 def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="vaekit-"))
-    import atexit
-
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / "run"
 
@@ -269,4 +357,4 @@ def _seeded(*key: int | str) -> Iterator[None]:
         yield
 
 
-__all__ = ["Batch", "Recipe", "Run", "default_folder", "fit", "load", "load_vae", "recipe", "reopen"]
+__all__ = ["default_folder", "evaluate", "fit", "illustrate", "load", "load_vae", "recipe", "reconstruct", "reopen", "sample"]

@@ -187,7 +187,7 @@ PANELS = (
     ("grad_norm_nats", "Norm of the gradient", "nats", "log"),
 )
 """Quantity, title, unit and vertical axis of each panel of `curves`: "settled" leaves out the first steep moments, "zero" starts from 0."""
-SPLITS = {"": "", "train_": "training", "validation_": "validation"}
+SPLITS = {"": "", "train_": "training", "val_": "validation"}
 AXES = {"epoch": "epochs", "images": "images seen", "step": "steps", "minutes": "minutes"}
 
 
@@ -196,8 +196,8 @@ def curves(history: Mapping[str, Sequence[float | int | None]], path: str | os.P
 
     Args:
         history: columns of one length, None where a row has no figure. The horizontal axis is `epoch`, `images`, `step` or `minutes`, the first of
-            these that is there (else the row). The others are the quantities of `PANELS`, alone or after `train_` or `validation_`
-            (`train_elbo_nats`, `validation_elbo_nats`, `lr`); unknown columns are left out.
+            these that is there (else the row). The others are the quantities of `PANELS`, alone or after `train_` or `val_`
+            (`train_elbo_nats`, `val_elbo_nats`, `lr`); unknown columns are left out.
         path: .png, .svg or .pdf.
     """
     from matplotlib.figure import Figure  # slow to import, and pyplot is not needed
@@ -223,9 +223,9 @@ def curves(history: Mapping[str, Sequence[float | int | None]], path: str | os.P
     for i, (series, (name, unit_name, scale)) in enumerate(panels):
         ax = figure.add_subplot(rows, columns, i + 1)
         for label, (x, y) in series.items():
-            colour, width = ("#9aa5b1", 1.2) if label == "training" else ("#1f5fa8", 1.8)
+            colour, width = ("#9aa5b1", 1.2) if label == "training" and len(series) > 1 else ("#1f5fa8", 1.8)
             ax.plot(x, y, color=colour, linewidth=width, label=label, marker="o" if len(x) <= 25 else None, markersize=3)
-        if len(series) > 1:
+        if any(series):
             ax.legend(frameon=False, fontsize=9)
         ax.set_title(name, fontsize=11, loc="left")
         ax.set_ylabel(unit_name, fontsize=9)

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 from vaekit.model import VAE
 from vaekit.saving import load_model, save_json, save_text
@@ -45,6 +46,11 @@ class Run:
     def describe(self, **values: Any) -> None:
         """Writes `run.json`, with these values over those that are there."""
         save_json(self._json, (self.description if self.exists else {}) | values)
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the model's images are."""
+        return DataSpec.from_json(self.description["data"]["spec"])
 
     @property
     def finished(self) -> bool:

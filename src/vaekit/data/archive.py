@@ -60,7 +60,9 @@ def _extract(path: Path, folder: Path) -> list[str]:
                     left_out.append(name)
                     continue
                 if size > shutil.disk_usage(folder).free:
-                    raise UserError(f"Unpacking {path.name} needs more space than is free at {folder}: free some, or set VAEKIT_CACHE to a folder on a larger disk.")
+                    raise UserError(
+                        f"Unpacking {path.name} needs more space than is free at {folder}: free some, or set VAEKIT_CACHE to a folder on a larger disk."
+                    )
                 stream = opened()
                 if stream is None:
                     left_out.append(name)

@@ -64,7 +64,9 @@ def read_npz(path: Path) -> ArraySet:
             label_keys.append(name.replace("x_", "y_").replace("_images", "_labels"))
     if any(p.shape[1:] != parts[0].shape[1:] or p.dtype != parts[0].dtype for p in parts):
         raise UserError(f"The arrays of {path} differ in shape or type: {', '.join(str(list(p.shape)) for p in parts)}.")
-    images = ArraySet(parts, guess_layout(parts[0].shape), name=path.stem, key=file_digest(path), split=np.concatenate(splits) if len(parts) > 1 else None)
+    images = ArraySet(
+        parts, guess_layout(parts[0].shape), name=path.stem, key=file_digest(path), split=np.concatenate(splits) if len(parts) > 1 else None
+    )
     if all(k is not None and k in arrays for k in label_keys):
         labels = np.concatenate([arrays[str(k)].reshape(len(arrays[str(k)]), -1) for k in label_keys])
         names = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else ()
@@ -90,7 +92,11 @@ def _add_attributes(images: ArraySet, arrays: dict[str, np.ndarray]) -> None:
         raise UserError(f"'attributes' is a table of numbers, one row per image, [{images.count}, F], and not {list(table.shape)}.")
     images.attributes = table.astype(np.float32)
     names = arrays.get("attribute_names")
-    images.attribute_names = tuple(str(n) for n in names) if names is not None and len(names) == table.shape[1] else tuple(f"attribute {i + 1}" for i in range(table.shape[1]))
+    images.attribute_names = (
+        tuple(str(n) for n in names)
+        if names is not None and len(names) == table.shape[1]
+        else tuple(f"attribute {i + 1}" for i in range(table.shape[1]))
+    )
 
 
 def _unpacked(path: Path, key: str) -> Path:
@@ -145,7 +151,9 @@ def read_idx_images(path: Path) -> ArraySet:
     array = read_idx(path)
     name = path.name.split("-idx")[0].split(".idx")[0]
     images = ArraySet([array], guess_layout(array.shape), name=name, key=file_digest(path))
-    beside = find_idx(path.parent, path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")) if "images" in path.name else None
+    beside = (
+        find_idx(path.parent, path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")) if "images" in path.name else None
+    )
     if beside is not None:
         images.labels, images.classes = understand_labels(read_idx(beside), images.count)
     return images
@@ -178,5 +186,7 @@ def read_four(folder: Path, name: str, classes: tuple[str, ...] = ()) -> ArraySe
     # the content, and not the files: the same images are packed by gzip in more than one way
     images = ArraySet([x, x_test], guess_layout(x.shape), name=name, split=split)
     images.labels, images.classes = understand_labels(np.concatenate([y, y_test]), images.count, classes)
-    images.notes.append(f"The official split is kept: {len(x) - held_out} training, {held_out} validation (the last of the training file) and {len(x_test)} test images.")
+    images.notes.append(
+        f"The official split is kept: {len(x) - held_out} training, {held_out} validation (the last of the training file) and {len(x_test)} test images."
+    )
     return images

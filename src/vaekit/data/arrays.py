@@ -99,7 +99,9 @@ def _whole_numbers(images: ArraySet, dtype: np.dtype) -> Values:
     ranges = [(int(block.min()), int(block.max())) for block in images.blocks()]
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
     if low < 0 or high > 65535:
-        raise UserError(f"The whole numbers in the array reach from {low} to {high}, and pixels are 0..255 or 0..65535: shift or scale them, or give floats.")
+        raise UserError(
+            f"The whole numbers in the array reach from {low} to {high}, and pixels are 0..255 or 0..65535: shift or scale them, or give floats."
+        )
     if high <= 1:
         return Values(np.dtype(np.uint8), 2, lambda v: v.astype(np.uint8), "The values are 0 and 1: binary pixels.")
     if high > 255 or dtype == np.uint16:

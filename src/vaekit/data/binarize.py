@@ -11,7 +11,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _counters = np.empty(0, np.uint32)
 
 
-def _mix64(x: np.ndarray) -> np.ndarray:
+def _mix64(x: np.ndarray | np.uint64) -> np.ndarray | np.uint64:
     """A bijection of uint64 whose output bits each depend on all input bits (the finalizer of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

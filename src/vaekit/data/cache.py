@@ -34,7 +34,9 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise UserError(f"The disk that holds {place} is full: free some space, or set VAEKIT_CACHE to a folder on a larger disk; then run the same command again.") from error
+            raise UserError(
+                f"The disk that holds {place} is full: free some space, or set VAEKIT_CACHE to a folder on a larger disk; then run the same command again."
+            ) from error
         if error.errno in _FORBIDDEN:
             raise UserError(f"The cache folder {place} cannot be written: set VAEKIT_CACHE to a folder that can.") from error
         raise

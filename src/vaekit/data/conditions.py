@@ -42,7 +42,9 @@ def read_table(path: Path, source: Source) -> tuple[np.ndarray, tuple[str, ...]]
     keys = source.names or [str(i) for i in range(source.count)]
     missing = [key for key in keys if key not in table]
     if missing:
-        raise UserError(f"The table {path} has no row for {len(missing)} of {len(keys)} images, as {', '.join(missing[:3])}: its first column holds their {_what(source)}.")
+        raise UserError(
+            f"The table {path} has no row for {len(missing)} of {len(keys)} images, as {', '.join(missing[:3])}: its first column holds their {_what(source)}."
+        )
     return np.array([table[key] for key in keys], np.float32), names
 
 

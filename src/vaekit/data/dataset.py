@@ -39,8 +39,12 @@ class Dataset:
     """The path or built-in name that opens the same data again; None for arrays."""
     limit: int | None = None
 
-    def __init__(self, source: Source, *, binarized: bool = False, condition: str | None = None, progress: Callable[[int, int], Any] | None = None) -> None:
+    def __init__(
+        self, source: Source, *, binarized: bool = False, condition: str | None = None, progress: Callable[[int, int], Any] | None = None
+    ) -> None:
         self.name = source.name
+        self.official = source.split is not None
+        """Whether the data came with a split of its own."""
         self.notes = list(source.notes)
         table = read_table(Path(condition), source) if condition not in (None, "class", "attributes") else None
         attributes, names = table or (source.attributes, source.attribute_names)
@@ -68,14 +72,20 @@ class Dataset:
             "binarize": binarized,
             "condition": condition,
         }
-        told = None if self._told is None else self._told.numpy().tobytes().hex() if self._told.numel() < 4096 else digest(self._told.numpy().tobytes())
-        self.fingerprint = digest(source.key, source.count, split.tobytes(), _bytes(source.labels), list(classes), binarized, condition is not None, told)
+        told = (
+            None if self._told is None else self._told.numpy().tobytes().hex() if self._told.numel() < 4096 else digest(self._told.numpy().tobytes())
+        )
+        self.fingerprint = digest(
+            source.key, source.count, split.tobytes(), _bytes(source.labels), list(classes), binarized, condition is not None, told
+        )
 
     def _check(self, source: Source, binarized: bool, condition: str | None) -> None:
         if condition == "class" and not source.classes:
             raise UserError(f"'{self.name}' has no classes to be told of: put the images into one sub-folder per class, or give labels.")
         if condition == "class" and (source.labels is None or (source.labels < 0).any()):
-            raise UserError(f"Some images of '{self.name}' have no class, and the condition 'class' needs one for each: move them into the sub-folder of a class.")
+            raise UserError(
+                f"Some images of '{self.name}' have no class, and the condition 'class' needs one for each: move them into the sub-folder of a class."
+            )
         if condition == "attributes" and source.attributes is None:
             raise UserError(f"'{self.name}' has no attributes of its own: give the condition as a CSV file with a row for each image.")
         if binarized and source.levels == 2:

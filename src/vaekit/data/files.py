@@ -40,7 +40,9 @@ def list_images(folder: Path, limit: int | None = None) -> tuple[list[str], int]
             else:
                 others += 1
     if not images:
-        raise UserError(f"There are no images in {folder}: it should hold files that end in {', '.join(sorted(SUFFIXES))}, in it or in folders below it.")
+        raise UserError(
+            f"There are no images in {folder}: it should hold files that end in {', '.join(sorted(SUFFIXES))}, in it or in folders below it."
+        )
     images.sort()
     if limit is not None and limit < len(images):
         images = sorted(sorted(images, key=_name_hash)[:limit])

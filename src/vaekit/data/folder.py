@@ -10,10 +10,10 @@ import torch
 
 from vaekit.data.binarize import EVALUATION_SEED, binarize
 from vaekit.data.cache import digest
-from vaekit.data.decode import read_array, reason
+from vaekit.data.decode import quiet, read_array, reason
 from vaekit.data.files import classes_of, list_images, official_split
 from vaekit.data.policy import Entry, Plan, resolve
-from vaekit.data.scan import THREADS, scan_files
+from vaekit.data.survey import THREADS, scan_files
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
@@ -22,7 +22,15 @@ Progress = Callable[[int, int], Any] | None
 
 
 def folder_source(
-    folder: Path, name: str, notes: list[str], *, size: Any = None, fit: Any = None, channels: Any = None, limit: int | None = None, progress: Progress = None
+    folder: Path,
+    name: str,
+    notes: list[str],
+    *,
+    size: Any = None,
+    fit: Any = None,
+    channels: Any = None,
+    limit: int | None = None,
+    progress: Progress = None,
 ) -> Source:
     """The source of the image files below a folder."""
     names, _ = list_images(folder, limit)
@@ -52,11 +60,14 @@ def files_source(folder: Path, name: str, entries: list[Entry], plan: Plan, note
             raise UserError(f"{folder / names[row]} could be read before and cannot any more ({reason(error)}): run the command again.") from error
 
     def read(rows: np.ndarray) -> np.ndarray:
-        return np.stack(list(pool.map(decode, rows.tolist())))
+        with quiet():
+            return np.stack(list(pool.map(decode, rows.tolist())))
 
     return Source(
         name=name,
-        key=digest([[e.path.encode("utf-8", "surrogateescape").hex() if not e.path.isascii() else e.path, e.digest] for e in entries], plan.options()),
+        key=digest(
+            [[e.path.encode("utf-8", "surrogateescape").hex() if not e.path.isascii() else e.path, e.digest] for e in entries], plan.options()
+        ),
         shape=(plan.channels, *plan.size),
         dtype=np.dtype(np.uint16 if plan.levels > 256 else np.uint8),
         levels=plan.levels,
@@ -81,11 +92,18 @@ def read_images(paths: list[Path], spec: DataSpec, options: dict[str, Any]) -> t
     if options.get("levels") is None:
         raise UserError("The model was trained on continuous values, which image files do not hold: give them as an array.")
     levels = int(options["levels"])
-    how = {"size": tuple(options["size"]), "fit": options["fit"], "channels": options["channels"], "fill": options.get("fill", "black"), "levels": levels}
+    how = {
+        "size": tuple(options["size"]),
+        "fit": options["fit"],
+        "channels": options["channels"],
+        "fill": options.get("fill", "black"),
+        "levels": levels,
+    }
     rows = []
     for path in paths:
         try:
-            rows.append(read_array(Path(path), **how))
+            with quiet():
+                rows.append(read_array(Path(path), **how))
         except Exception as error:
             raise UserError(f"{path} cannot be read as an image ({reason(error)}).") from error
     if not rows:

@@ -70,7 +70,14 @@ def from_arrays(x: Any, y: Any = None, **options: Any) -> Dataset:
 
 
 def open_source(
-    data: Any, *, size: Any = None, fit: Any = None, channels: Any = None, limit: int | None = None, progress: Progress = None, validation_data: Any = None
+    data: Any,
+    *,
+    size: Any = None,
+    fit: Any = None,
+    channels: Any = None,
+    limit: int | None = None,
+    progress: Progress = None,
+    validation_data: Any = None,
 ) -> Source:
     """The `Source` that `data` names or is; see `open_data`."""
     layout = {"size": size, "fit": fit, "channels": channels}

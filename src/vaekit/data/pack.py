@@ -140,7 +140,9 @@ def _fill(folder: Path, source: Source, progress: Progress) -> None:
     done = _surely_done(folder, row_bytes)
     needed = source.nbytes - done * row_bytes
     if needed > shutil.disk_usage(folder).free:
-        raise UserError(f"The packed images need {needed / 1e6:.0f} MB at {folder} and there is less: free some space, or set VAEKIT_CACHE to a folder on a larger disk.")
+        raise UserError(
+            f"The packed images need {needed / 1e6:.0f} MB at {folder} and there is less: free some space, or set VAEKIT_CACHE to a folder on a larger disk."
+        )
     step = max(1, min(512, _CHUNK_BYTES // row_bytes))
     with open(folder / "images.bin", "r+b" if done else "wb") as handle:
         handle.truncate(done * row_bytes)

@@ -110,7 +110,9 @@ def _choose_size(sides: np.ndarray, notes: list[str]) -> tuple[int, int]:
     if agree and abs(middle - 1) > 0.05:
         short = max(4, 4 * round(long * min(middle, 1 / middle) / 4))
         chosen = (short, long) if middle > 1 else (long, short)
-        notes.append(f"All images have nearly the same proportions, which are kept: {chosen[0]}x{chosen[1]} (height x width). --size chooses another size.")
+        notes.append(
+            f"All images have nearly the same proportions, which are kept: {chosen[0]}x{chosen[1]} (height x width). --size chooses another size."
+        )
         return chosen
     which = "are all square" if agree else f"range from {sides[:, 0].min()}x{sides[:, 1].min()} to {sides[:, 0].max()}x{sides[:, 1].max()}"
     notes.append(f"The images {which}: they are brought to {long}x{long}. --size chooses another size.")
@@ -127,7 +129,13 @@ def _choose_fit(sides: np.ndarray, size: tuple[int, int], fit: str | None, clear
     if fit is None:
         low, high = np.percentile(relative, [25, 75])
         fit = "pad" if clear or 2 ** (high - low) > 1.6 else "crop"
-        why = "most of them have a transparent background" if clear else "their proportions differ much" if fit == "pad" else "their proportions are alike"
+        why = (
+            "most of them have a transparent background"
+            if clear
+            else "their proportions differ much"
+            if fit == "pad"
+            else "their proportions are alike"
+        )
         what = f"shown whole on a {fill} border" if fit == "pad" else "cropped to their centre"
         notes.append(f"Images of other proportions are {what}, since {why}. --fit crop, pad or stretch chooses another way.")
     return fit, fill
@@ -143,7 +151,9 @@ def _choose_values(entries: list[Entry], channels: Any, transparent: int, notes:
         else:
             notes.append("All images are grey: one channel." if grey else "The images are in colour: three channels, RGB.")
         if transparent:
-            notes.append(f"{_of(transparent, total)} partly transparent and shown on white. --channels {2 if grey else 4} keeps the transparency as a channel.")
+            notes.append(
+                f"{_of(transparent, total)} partly transparent and shown on white. --channels {2 if grey else 4} keeps the transparency as a channel."
+            )
     if channels not in (1, 2, 3, 4):
         raise UserError(f"--channels is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha), and not {channels!r}.")
     deep = sum(e.bits == 16 for e in entries)
@@ -151,7 +161,11 @@ def _choose_values(entries: list[Entry], channels: Any, transparent: int, notes:
         notes.append("All images have 16 bits and keep them: 65536 levels.")
         return channels, 65536
     if deep:
-        notes.append(f"{_of(deep, total)} of 16 bits: reduced to 8 bits, since the set is mixed." if deep < total else "The 16-bit images are reduced to 8 bits.")
+        notes.append(
+            f"{_of(deep, total)} of 16 bits: reduced to 8 bits, since the set is mixed."
+            if deep < total
+            else "The 16-bit images are reduced to 8 bits."
+        )
     if channels == 1 and all(e.bits == 1 for e in entries):
         notes.append("All images have one bit per pixel: two levels.")
         return channels, 2

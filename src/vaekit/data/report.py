@@ -11,7 +11,7 @@ from vaekit.data.arrayfiles import holds_four
 from vaekit.data.files import classes_of, list_images, official_split
 from vaekit.data.open import BUILT_IN, open_source
 from vaekit.data.policy import Entry, resolve
-from vaekit.data.scan import duplicates, scan_files
+from vaekit.data.survey import duplicates, scan_files
 from vaekit.data.source import SPLITS
 
 _MODES = {
@@ -52,7 +52,9 @@ class ScanReport:
         lines = [f"{self.name} ({self.kind}): {self.images} images" + (f", {len(self.unreadable)} more cannot be read" if self.unreadable else "")]
         lines.append("sizes (height x width): " + _list(self.sizes, "sizes"))
         lines.append("modes: " + _list(self.modes, "modes"))
-        lines.append(f"classes: {len(self.classes)}, {_list(self.classes, 'classes')}" if self.classes else "classes: none (sub-folders would make them)")
+        lines.append(
+            f"classes: {len(self.classes)}, {_list(self.classes, 'classes')}" if self.classes else "classes: none (sub-folders would make them)"
+        )
         for path, why in list(self.unreadable.items())[:20]:
             lines.append(f"cannot be read: {path}: {why}")
         if len(self.unreadable) > 20:
@@ -86,7 +88,13 @@ def _count(values: Any) -> dict[str, int]:
 
 
 def scan(
-    data: Any, *, size: Any = None, fit: str | None = None, channels: int | None = None, limit: int | None = None, progress: Callable[[int, int], Any] | None = None
+    data: Any,
+    *,
+    size: Any = None,
+    fit: str | None = None,
+    channels: int | None = None,
+    limit: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> ScanReport:
     """Looks through the data that `open_data` would open, and says what training would do with it.
 
@@ -101,7 +109,9 @@ def scan(
         return _scan_folder(folder, path.name, "archive", notes, layout, limit, progress)
     source = open_source(data, limit=limit, progress=progress, **layout)
     channels_, height, width = source.shape
-    depth = {None: "continuous values", 2: "binary", 65536: "16-bit"}.get(source.levels, "8-bit" if source.levels == 256 else f"{source.levels} levels")
+    depth = {None: "continuous values", 2: "binary", 65536: "16-bit"}.get(
+        source.levels, "8-bit" if source.levels == 256 else f"{source.levels} levels"
+    )
     labels = [] if source.labels is None else source.labels.tolist()
     return ScanReport(
         name=source.name,

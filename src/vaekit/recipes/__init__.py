@@ -1,6 +1,7 @@
 """Named variants: a few lines each, every one a composition of parts."""
 
-from vaekit.recipes import conv, mlp, resnet, tutorial  # noqa: F401 (each registers itself)
+# Each registers itself; the order is that of the index.
+from vaekit.recipes import tutorial, conv, resnet, mlp  # noqa: F401, I001
 from vaekit.recipes.recipe import DEFAULT, RECIPES, Entry, Recipe, Setting, build_recipe, recipe
 
 __all__ = ["DEFAULT", "RECIPES", "Entry", "Recipe", "Setting", "build_recipe", "recipe"]

@@ -34,7 +34,7 @@ CONVERGED = Training(
     betas=(0.9, 0.99),
     weight_decay=0.01,
     schedule="linear",
-    warmup=0.02,
+    lr_warmup=0.02,
     ema=0.999,
     clip=200.0,
 )

@@ -28,10 +28,10 @@ class Training:
     weight_decay: float = 0.0
     """Decoupled, on matrices and kernels alone."""
     schedule: str = "constant"
-    """After the warm-up: constant; cosine to 0; or flat to `hold` and then linear to 0."""
-    warmup: float = 0.0
+    """After the warm-up: constant; cosine to 0; or flat to `lr_hold` and then linear to 0."""
+    lr_warmup: float = 0.0
     """Fraction of the run over which the rate rises from 0."""
-    hold: float = 0.4
+    lr_hold: float = 0.4
     """Fraction of the run up to which the linear schedule is flat."""
     ema: float = 0.0
     """Decay of the averaged weights per step, 0 for none: validation, samples and the saved model use the average."""
@@ -70,10 +70,10 @@ class Training:
 
     def rate(self, fraction: float) -> float:
         """The learning rate at this fraction of the run."""
-        if fraction < self.warmup:
-            return self.lr * fraction / self.warmup
+        if fraction < self.lr_warmup:
+            return self.lr * fraction / self.lr_warmup
         if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * min((fraction - self.warmup) / (1 - self.warmup), 1)))
-        if self.schedule == "linear" and fraction > self.hold:
-            return self.lr * max(1 - (fraction - self.hold) / (1 - self.hold), 0.0)
+            return self.lr * 0.5 * (1 + math.cos(math.pi * min((fraction - self.lr_warmup) / (1 - self.lr_warmup), 1)))
+        if self.schedule == "linear" and fraction > self.lr_hold:
+            return self.lr * max(1 - (fraction - self.lr_hold) / (1 - self.lr_hold), 0.0)
         return self.lr

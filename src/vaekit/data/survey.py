@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from vaekit.data.cache import cache_folder, digest, lock, writing
-from vaekit.data.decode import is_grey, open_image, reason
+from vaekit.data.decode import bands, is_grey, opened, quiet, reason
 from vaekit.data.policy import Entry
 from vaekit.errors import UserError
 
@@ -80,7 +80,9 @@ def _status(path: Path) -> tuple[int, int]:
 def _look(folder: Path, names: list[str], progress: Progress) -> Iterator[Entry]:
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(names), _CHUNK):
-            yield from pool.map(lambda name: look(folder, name), names[start : start + _CHUNK])
+            with quiet():
+                found = list(pool.map(lambda name: look(folder, name), names[start : start + _CHUNK]))
+            yield from found
             if progress:
                 progress(min(start + _CHUNK, len(names)), len(names))
 
@@ -97,23 +99,22 @@ def look(folder: Path, name: str) -> Entry:
             while block := handle.read(1 << 20):
                 state.update(block)
             handle.seek(0)
-            mode = _stored_mode(handle)
-            handle.seek(0)
-            image = open_image(handle)
+            with opened(handle) as (image, mode):
+                found = _found(image, mode)
     except MemoryError:
         return Entry(name, size, changed, state.hexdigest(), error="too large for the memory")
     except Exception as error:  # decoders raise whatever they like
         return Entry(name, size, changed, state.hexdigest(), error=reason(error))
+    return Entry(name, size, changed, state.hexdigest(), *found)
+
+
+def _found(image: Image.Image, mode: str) -> tuple[str, int, int, str, int, bool, bool]:
+    """The fields of an `Entry` from `pixels` to `grey`."""
     pixels = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=16)
-    pixels.update(image.tobytes())
+    for band in bands(image):
+        pixels.update(band.tobytes())
     bits = {"1": 1, "I;16": 16}.get(image.mode, 8)
-    alpha = image.mode in ("LA", "RGBA")
-    return Entry(name, size, changed, state.hexdigest(), pixels.hexdigest(), *image.size, mode, bits, alpha, is_grey(image))
-
-
-def _stored_mode(handle: Any) -> str:
-    with Image.open(handle) as file:
-        return file.mode
+    return pixels.hexdigest(), *image.size, mode, bits, image.mode in ("LA", "RGBA"), is_grey(image)
 
 
 def duplicates(entries: Iterable[Entry]) -> list[list[str]]:
