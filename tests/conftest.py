@@ -6,6 +6,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
+import tests.checker  # noqa: F401 (named by the hook)
+
 hook = install_import_hook("vaekit", "tests.checker.check")
 hook.__enter__()
 

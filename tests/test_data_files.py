@@ -108,6 +108,11 @@ def test_orientation(tmp_path, orientation):
     stored.save(tmp_path / "x.png", exif=exif)
     read = read_array(tmp_path / "x.png", **{**GREY, "size": (8, 16)})
     assert (read[0] == upright).all()
+    stored.save(tmp_path / "x.jpg", exif=exif, quality=100)
+    assert np.abs(read_array(tmp_path / "x.jpg", **{**GREY, "size": (8, 16)})[0].astype(int) - upright).max() < 60
+    deep = Image.fromarray(np.asarray(stored).astype(np.uint16) * 257)
+    deep.save(tmp_path / "deep.png", exif=exif)
+    assert (read_array(tmp_path / "deep.png", **{**GREY, "size": (8, 16), "levels": 65536})[0] == upright.astype(int) * 257).all()
 
 
 def damaged(folder: Path) -> Path:
@@ -315,8 +320,8 @@ def test_fits(tmp_path):
     pad = read_array(tmp_path / "x.png", **{**GREY, "size": (10, 10), "fit": "pad", "fill": "white"})[0]
     stretch = read_array(tmp_path / "x.png", **{**GREY, "size": (10, 10), "fit": "stretch"})[0]
     assert crop[:, 1:-1].min() > 180
-    assert (pad[:2] == 255).all() and (pad[-2:] == 255).all() and pad[5, 5] == 200 and pad[5, 0] < 10
-    assert stretch[5, 0] < 10 and stretch[5, 5] == 200
+    assert (pad[:2] == 255).all() and (pad[-2:] == 255).all() and abs(int(pad[5, 5]) - 200) < 8 and pad[5, 0] < 10
+    assert stretch[5, 0] < 10 and abs(int(stretch[5, 5]) - 200) < 8
 
 
 def test_a_huge_image_is_brought_down_in_bands(tmp_path):
@@ -326,7 +331,7 @@ def test_a_huge_image_is_brought_down_in_bands(tmp_path):
     image.save(tmp_path / "x.png", compress_level=1)
     reference = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB").resize((32, 32), Image.Resampling.LANCZOS)
     read = read_array(tmp_path / "x.png", **{**COLOUR, "size": (32, 32)}).transpose(1, 2, 0)
-    assert np.abs(read.astype(int) - np.asarray(reference)).mean() < 1.5
+    assert np.abs(read.astype(int) - np.asarray(reference)).mean() < 1
 
 
 @pytest.mark.parametrize("bad", [{"size": "big"}, {"size": 0}, {"size": (1, 2, 3)}, {"fit": "squash"}, {"channels": 5}, {"limit": 1}])

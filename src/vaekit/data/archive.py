@@ -61,7 +61,8 @@ def _extract(path: Path, folder: Path) -> list[str]:
                     continue
                 if size > shutil.disk_usage(folder).free:
                     raise UserError(
-                        f"Unpacking {path.name} needs more space than is free at {folder}: free some, or set VAEKIT_CACHE to a folder on a larger disk."
+                        f"Unpacking {path.name} needs more space than is free at {folder}: "
+                        "free some, or set VAEKIT_CACHE to a folder on a larger disk."
                     )
                 stream = opened()
                 if stream is None:

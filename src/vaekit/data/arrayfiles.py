@@ -187,6 +187,7 @@ def read_four(folder: Path, name: str, classes: tuple[str, ...] = ()) -> ArraySe
     images = ArraySet([x, x_test], guess_layout(x.shape), name=name, split=split)
     images.labels, images.classes = understand_labels(np.concatenate([y, y_test]), images.count, classes)
     images.notes.append(
-        f"The official split is kept: {len(x) - held_out} training, {held_out} validation (the last of the training file) and {len(x_test)} test images."
+        f"The official split is kept: {len(x) - held_out} training, {held_out} validation (the last of the training file) "
+        f"and {len(x_test)} test images."
     )
     return images

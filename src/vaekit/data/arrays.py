@@ -1,5 +1,7 @@
 """Arrays as images: which axis is what, what the values mean, labels, size and channels."""
 
+import hashlib
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,7 +41,9 @@ class ArraySet:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Rows [K] as they are in the arrays."""
         if len(self.parts) == 1:
-            return np.asarray(self.parts[0][rows])
+            taken = np.asarray(self.parts[0][rows])  # a copy, since `rows` is an array
+            _let_go(self.parts[0])
+            return taken
         ends = np.cumsum([len(p) for p in self.parts])
         part = np.searchsorted(ends, rows, side="right")
         out = np.empty((len(rows), *self.parts[0].shape[1:]), self.parts[0].dtype)
@@ -47,6 +51,7 @@ class ArraySet:
             here = part == i
             if here.any():
                 out[here] = array[rows[here] - (ends[i] - len(array))]
+                _let_go(array)
         return out
 
     def blocks(self) -> Any:
@@ -55,6 +60,21 @@ class ArraySet:
             step = max(1, _BLOCK_BYTES // max(1, array.itemsize * int(np.prod(array.shape[1:]))))
             for start in range(0, len(array), step):
                 yield np.asarray(array[start : start + step])
+                _let_go(array)
+
+    def digest(self) -> str:
+        """32 hex digits of all values and their type."""
+        state = hashlib.blake2b(str(self.parts[0].dtype).encode(), digest_size=16)
+        for block in self.blocks():
+            state.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+        return state.hexdigest()
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Gives back the pages of a mapped file that were touched: they count as memory of the process."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def guess_layout(shape: tuple[int, ...], channels_first: bool = False) -> str:
@@ -185,7 +205,7 @@ def array_source(images: ArraySet, *, size: Any = None, fit: Any = None, channel
         block = set_channels(values.convert(block), channels, values.levels)
         return np.ascontiguousarray(resize(block, height_width, fit, values.levels))
 
-    content = images.key or digest(*(np.ascontiguousarray(b).reshape(-1).view(np.uint8).data for b in images.blocks()), str(images.parts[0].dtype))
+    content = images.key or images.digest()
     key = digest(content, images.layout, [int(n) for n in shape[1:]], list(height_width), fit, channels)
     return Source(
         name=images.name or f"array-{content[:8]}",

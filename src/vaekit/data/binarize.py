@@ -3,6 +3,8 @@
 No state and no order: an image's bits do not depend on the batch it is in, nor on the number of processes.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -11,7 +13,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _counters = np.empty(0, np.uint32)
 
 
-def _mix64(x: np.ndarray | np.uint64) -> np.ndarray | np.uint64:
+def _mix64(x: Any) -> Any:
     """A bijection of uint64 whose output bits each depend on all input bits (the finalizer of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -35,7 +35,8 @@ def writing(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise UserError(
-                f"The disk that holds {place} is full: free some space, or set VAEKIT_CACHE to a folder on a larger disk; then run the same command again."
+                f"The disk that holds {place} is full: free some space, or set VAEKIT_CACHE to a folder on a larger disk; "
+                "then run the same command again."
             ) from error
         if error.errno in _FORBIDDEN:
             raise UserError(f"The cache folder {place} cannot be written: set VAEKIT_CACHE to a folder that can.") from error
@@ -47,7 +48,7 @@ def lock(path: Path) -> Iterator[None]:
     """Holds the lock file `path`; other processes wait. The system lets go of it when the holder dies, so no stale lock is left."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path, "a+b")
+        handle = open(path, "a+b")  # noqa: SIM115 closed below, which lets go of the lock
     try:
         _hold(handle.fileno())
         yield

@@ -19,10 +19,10 @@ def read_table(path: Path, source: Source) -> tuple[np.ndarray, tuple[str, ...]]
         with open(path, newline="", encoding="utf-8-sig") as handle:
             first = handle.readline()
             handle.seek(0)
-            rows = list(csv.reader(handle, delimiter=max(",;\t", key=first.count)))
+            lines = list(csv.reader(handle, delimiter=max(",;\t", key=first.count)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"The table {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    rows = [(number + 1, row) for number, row in enumerate(rows) if row]
+    rows = [(number + 1, row) for number, row in enumerate(lines) if row]
     if len(rows) < 2 or len(rows[0][1]) < 2:
         raise UserError(f"The table {path} needs a header, a first column with the images' {_what(source)} and at least one column of numbers.")
     names = tuple(cell.strip() for cell in rows[0][1][1:])
@@ -43,7 +43,8 @@ def read_table(path: Path, source: Source) -> tuple[np.ndarray, tuple[str, ...]]
     missing = [key for key in keys if key not in table]
     if missing:
         raise UserError(
-            f"The table {path} has no row for {len(missing)} of {len(keys)} images, as {', '.join(missing[:3])}: its first column holds their {_what(source)}."
+            f"The table {path} has no row for {len(missing)} of {len(keys)} images, as {', '.join(missing[:3])}: "
+            f"its first column holds their {_what(source)}."
         )
     return np.array([table[key] for key in keys], np.float32), names
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,7 +57,9 @@ class Dataset:
         self._told = {None: None, "class": self.labels}.get(condition, self.attributes)
         mean, std = _moments(rows, split == TRAIN, source.shape)
         classes, count = source.classes, int((split == TRAIN).sum())
-        kind = "values" if source.levels is None else "pixels"
+        kind: Literal["values", "pixels"] = "values" if source.levels is None else "pixels"
+        if binarized and source.levels is None:
+            self._check_probabilities()
         self.raw_spec = DataSpec(kind, source.shape, source.levels, classes, names, count, mean, std)
         """The spec of the values as they are stored, before binarization."""
         self.spec = self.raw_spec.binarized() if binarized else self.raw_spec
@@ -111,11 +113,6 @@ class Dataset:
 
     def _published(self, source: Source) -> torch.Tensor | None:
         """Bits of the validation and test rows where the data set has published ones: [n_validation + n_test, C, H, W] and their places."""
-        if self.raw_spec.levels is None:
-            for name in SPLITS:
-                for batch in self._raw_batches(name, 1024):
-                    if bool((batch < 0).any()) or bool((batch > 1).any()):
-                        raise UserError("Only pixels and floats in 0..1 can be binarized, since the value is the probability: scale them.")
         if source.evaluation_bits is None:
             return None
         rows, bits = source.evaluation_bits()
@@ -123,9 +120,12 @@ class Dataset:
         self._place[torch.from_numpy(rows)] = torch.arange(len(rows))
         return torch.from_numpy(bits)
 
-    def _raw_batches(self, split: str, size: int) -> Iterator[torch.Tensor]:
-        for index in self._rows[split].split(size):
-            yield self._store.gather(index)
+    def _check_probabilities(self) -> None:
+        for index in self._rows.values():
+            for rows in index.split(1024):
+                values = self._store.gather(rows)
+                if float(values.min()) < 0 or float(values.max()) > 1:
+                    raise UserError("Only pixels and floats in 0..1 can be binarized, since the value is the probability: scale them.")
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{self.size(s)} {s}" for s in SPLITS)

@@ -127,14 +127,15 @@ def to_array(image: Image.Image, *, size: tuple[int, int], fit: str, channels: i
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == "1":
         image = image.convert("L")
-    clear = channels in (2, 4)
-    image = fit_image(image.convert("RGBA") if clear and image.mode != "RGBA" else image, size, fit, fill, clear)
+    image = _reduced(image, size)
     if sixteen:
         if image.mode != "I;16":
             image = Image.fromarray(np.asarray(on_white(image).convert("L")).astype(np.uint16) * 257)
+    elif channels in (2, 4):
+        image = image.convert("RGBA").convert("LA" if channels == 2 else "RGBA")
     else:
-        image = (image if clear else on_white(image)).convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
-    values = np.asarray(image)
+        image = on_white(image).convert("L" if channels == 1 else "RGB")
+    values = np.asarray(fit_image(image, size, fit, fill))
     values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
     if len(values) != channels:  # 16 bits in several channels
         values = np.repeat(values, channels, axis=0)
@@ -143,18 +144,14 @@ def to_array(image: Image.Image, *, size: tuple[int, int], fit: str, channels: i
     return np.ascontiguousarray(values)
 
 
-def fit_image(image: Image.Image, size: tuple[int, int], fit: str, fill: str, clear: bool = False) -> Image.Image:
-    """The image at `size` (height, width): its centre, all of it on a border of colour `fill`, or stretched. Antialiased.
-
-    `clear` makes the border of images with alpha transparent.
-    """
+def fit_image(image: Image.Image, size: tuple[int, int], fit: str, fill: str) -> Image.Image:
+    """The image at `size` (height, width): its centre, all of it on a border of colour `fill`, or stretched. Antialiased."""
     height, width = size
     if image.size == (width, height):
         return image
     if image.mode == "I;16":
         real = fit_image(Image.fromarray(np.asarray(image).astype(np.float32)), size, fit, fill)
         return Image.fromarray(np.rint(np.clip(np.asarray(real), 0, 65535.0)).astype(np.uint16))
-    image = _reduced(image, size)
     w, h = image.size
     if fit == "stretch":
         return image.resize((width, height), Image.Resampling.LANCZOS)
@@ -165,7 +162,7 @@ def fit_image(image: Image.Image, size: tuple[int, int], fit: str, fill: str, cl
         return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, min(left + cw, w), min(top + ch, h)))
     scale = min(width / w, height / h)
     inner = (max(1, min(width, round(w * scale))), max(1, min(height, round(h * scale))))
-    canvas = Image.new(image.mode, (width, height), _border(image.mode, fill, clear))
+    canvas = Image.new(image.mode, (width, height), _border(image.mode, fill))
     canvas.paste(image.resize(inner, Image.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return canvas
 
@@ -173,7 +170,7 @@ def fit_image(image: Image.Image, size: tuple[int, int], fit: str, fill: str, cl
 def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """A large image averaged over squares first, so far that the final resampling still has three pixels for each of its own."""
     factor = min(image.width // size[1], image.height // size[0]) // 3
-    if image.width * image.height <= _LARGE or factor < 2 or image.mode == "F":
+    if image.width * image.height <= _LARGE or factor < 2 or image.mode == "I;16":
         return image
     small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))
     top = 0
@@ -185,12 +182,11 @@ def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return small
 
 
-def _border(mode: str, fill: str, clear: bool) -> Any:
+def _border(mode: str, fill: str) -> Any:
     if mode == "F":
         return 65535.0 if fill == "white" else 0.0
     level = 255 if fill == "white" else 0
-    alpha = 0 if clear else 255
-    return {"L": level, "RGB": (level,) * 3, "LA": (level, alpha), "RGBA": (level, level, level, alpha)}[mode]
+    return {"L": level, "RGB": (level,) * 3, "LA": (level, 0), "RGBA": (level, level, level, 0)}[mode]
 
 
 def read_array(path: Path, **options: Any) -> np.ndarray:

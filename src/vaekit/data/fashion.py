@@ -51,7 +51,8 @@ def fetch(folder: Path, source: str = OFFICIAL, checksums: dict[str, str] | None
                 content = _get(source.rstrip("/") + "/" + name)
                 if hashlib.md5(content).hexdigest() != md5:
                     raise UserError(
-                        f"What {source} gave as {name} is not Fashion-MNIST (its MD5 sum is wrong): try again later, or put the file into a folder and name that."
+                        f"What {source} gave as {name} is not Fashion-MNIST (its MD5 sum is wrong): "
+                        "try again later, or put the file into a folder and name that."
                     )
                 write_atomically(target, content)
             if progress:

@@ -67,7 +67,10 @@ def official_split(names: list[str]) -> tuple[np.ndarray | None, list[str]]:
 
 
 def classes_of(names: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Class names and labels [n] from the first folder of each name; images outside of any folder have the label -1. ``((), None)`` if there are none."""
+    """Class names and labels [n] from the first folder of each name; images outside of any folder have the label -1.
+
+    ``((), None)`` if there are no classes.
+    """
     folders = [name.split("/")[0] if "/" in name else None for name in names]
     classes = tuple(sorted({f for f in folders if f is not None}))
     if not classes or (len(classes) == 1 and None not in folders):

@@ -13,9 +13,9 @@ from vaekit.data.cache import digest
 from vaekit.data.decode import quiet, read_array, reason
 from vaekit.data.files import classes_of, list_images, official_split
 from vaekit.data.policy import Entry, Plan, resolve
-from vaekit.data.survey import THREADS, scan_files
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
+from vaekit.data.survey import THREADS, scan_files
 from vaekit.errors import UserError
 
 Progress = Callable[[int, int], Any] | None

@@ -92,7 +92,8 @@ def _collect(data: Any, size: Any) -> ArraySet:
             values, found = _pixels(image, wanted)
             if layout and (found != layout or values.shape != spool.shape or values.dtype != spool.dtype):
                 raise UserError(
-                    f"The images of the data set differ: the first is {list(spool.shape)} {spool.dtype}, number {number} is {list(values.shape)} {values.dtype}. "
+                    f"The images of the data set differ: the first is {list(spool.shape)} {spool.dtype}, "
+                    f"number {number} is {list(values.shape)} {values.dtype}. "
                     "Give size= for PIL images, or bring them to one form."
                 )
             layout = found
@@ -137,7 +138,7 @@ class _Spool:
             folder = cache_folder("arrays")
             self.path = folder / f"spool-{os.getpid()}-{id(self):x}.bin"
             with writing(self.path):
-                self.file = open(self.path, "wb")
+                self.file = open(self.path, "wb")  # noqa: SIM115 filled row by row
         with writing(self.path):
             for row in self.rows[self.kept :]:
                 self.file.write(row.tobytes())

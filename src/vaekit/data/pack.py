@@ -6,8 +6,8 @@ written last and says that the pack is whole. A process that is killed leaves a 
 
 import contextlib
 import hashlib
+import io
 import json
-import mmap
 import os
 import shutil
 import time
@@ -26,50 +26,45 @@ VERSION = 1  # raise it when the same options would give other bytes
 IN_MEMORY_BYTES = 512 * 2**20  # packs up to this size are read into memory
 _CHUNK_BYTES = 4 * 2**20
 _SYNC_SECONDS = 2.0
-_RELEASE_BYTES = 256 * 2**20  # mapped pages that are let stand before they are let go
-_FAULT_BYTES = 64 * 2**10  # what the system may map for one touched row beside the row itself
 
 Progress = Callable[[int, int], Any] | None
 
 
 class Store:
-    """Rows of images, in memory or mapped from a file. `gather` gives tensors: uint8, int32 (for 16 bits) or float32."""
+    """Rows of images, in memory or in a file. `gather` gives tensors: uint8, int32 (for 16 bits) or float32."""
 
-    def __init__(self, rows: np.ndarray, path: Path | None = None) -> None:
-        self.dtype = rows.dtype
-        self._path = path
-        self._touched = 0
-        self._file: mmap.mmap | None = None
-        if path is None:
-            view = rows.view(np.int16) if rows.dtype == np.uint16 else rows
-            self._memory: torch.Tensor | None = torch.from_numpy(view if view.flags.writeable and view.flags.c_contiguous else view.copy())
+    def __init__(self, rows: np.ndarray | None, path: Path | None = None, dtype: Any = None, shape: tuple[int, ...] = ()) -> None:
+        """`rows` [n, C, H, W] in memory, or, where that is None, the file `path` of rows of `dtype` and `shape` [C, H, W]."""
+        self._memory: torch.Tensor | None = None
+        if rows is not None:
+            dtype = rows.dtype
+            view = rows.view(np.int16) if dtype == np.uint16 else rows  # torch cannot gather unsigned 16 bits
+            self._memory = torch.from_numpy(view if view.flags.writeable and view.flags.c_contiguous else view.copy())
         else:
-            self._memory = None
-            self._map(path, rows.shape)
-
-    def _map(self, path: Path, shape: tuple[int, ...]) -> None:
-        with open(path, "rb") as handle:
-            self._file = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        if hasattr(mmap, "MADV_RANDOM"):
-            self._file.madvise(mmap.MADV_RANDOM)
-        self._mapped = np.frombuffer(self._file, self.dtype).reshape(shape)
+            assert path is not None
+            self._path, self._shape = path, shape
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 open for as long as the store
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        self.dtype = np.dtype(dtype)
 
     def gather(self, index: torch.Tensor) -> torch.Tensor:
         """Rows [B] (long) -> [B, C, H, W]."""
-        if self._memory is not None:
-            rows = self._memory.index_select(0, index)
-        else:
-            taken = self._mapped[index.numpy()]
-            rows = torch.from_numpy(taken.view(np.int16) if taken.dtype == np.uint16 else taken)
-            self._release(len(index) * (taken[:1].nbytes + _FAULT_BYTES))
+        rows = self._read(index.numpy()) if self._memory is None else self._memory.index_select(0, index)
         return rows.to(torch.int32) & 0xFFFF if self.dtype == np.uint16 else rows
 
-    def _release(self, touched: int) -> None:
-        """Lets mapped pages go now and then: they count as memory of the process, and the system takes them back too late."""
-        self._touched += touched
-        if self._touched > _RELEASE_BYTES and self._file is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._file.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+    def _read(self, index: np.ndarray) -> torch.Tensor:
+        # Read by position rather than through a mapping: the pages of a mapping count as memory of the process, and where the system keeps
+        # the file in large pages, one small row maps megabytes. Besides, this is three times as fast.
+        out = np.empty((len(index), *self._shape), self.dtype)
+        if hasattr(os, "preadv"):
+            descriptor, size = self._file.fileno(), out[:1].nbytes
+            for row, place in zip(out.reshape(len(index), -1).view(np.uint8), (index * size).tolist(), strict=True):
+                if os.preadv(descriptor, (row.data,), place) != size:
+                    raise UserError(f"The packed images in {self._path} were changed while they were used: run the command again.")
+        else:
+            out[:] = np.memmap(self._path, self.dtype, "r").reshape(-1, *self._shape)[index]
+        return torch.from_numpy(out.view(np.int16) if self.dtype == np.uint16 else out)
 
 
 class Rows:
@@ -101,11 +96,11 @@ def store(source: Source, progress: Progress = None) -> tuple[Store, Rows]:
     folder = pack(source, progress)
     shape = (source.count, *source.shape)
     facts = np.load(folder / "rows.npz")
-    rows = Rows(facts["digests"], facts["sums"], facts["squares"])
+    described = Rows(facts["digests"], facts["sums"], facts["squares"])
     images = folder / "images.bin"
     if source.nbytes <= IN_MEMORY_BYTES:
-        return Store(np.fromfile(images, source.dtype).reshape(shape)), rows
-    return Store(np.broadcast_to(np.zeros((), source.dtype), shape), images), rows
+        return Store(np.fromfile(images, source.dtype).reshape(shape)), described
+    return Store(None, images, source.dtype, source.shape), described
 
 
 def pack(source: Source, progress: Progress = None) -> Path:
@@ -141,7 +136,8 @@ def _fill(folder: Path, source: Source, progress: Progress) -> None:
     needed = source.nbytes - done * row_bytes
     if needed > shutil.disk_usage(folder).free:
         raise UserError(
-            f"The packed images need {needed / 1e6:.0f} MB at {folder} and there is less: free some space, or set VAEKIT_CACHE to a folder on a larger disk."
+            f"The packed images need {needed / 1e6:.0f} MB at {folder} and there is less: "
+            "free some space, or set VAEKIT_CACHE to a folder on a larger disk."
         )
     step = max(1, min(512, _CHUNK_BYTES // row_bytes))
     with open(folder / "images.bin", "r+b" if done else "wb") as handle:
@@ -175,6 +171,6 @@ def _describe(folder: Path, source: Source) -> None:
         while block := handle.read(step * row_bytes):
             parts.append(row_facts(np.frombuffer(block, source.dtype).reshape(-1, *source.shape)))
     facts = _join(parts)
-    temporary = folder / "rows.part.npz"
-    np.savez(temporary, digests=facts.digests, sums=facts.sums, squares=facts.squares)
-    os.replace(temporary, folder / "rows.npz")
+    content = io.BytesIO()
+    np.savez(content, digests=facts.digests, sums=facts.sums, squares=facts.squares)
+    write_atomically(folder / "rows.npz", content.getvalue())

@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vaekit.data import pack
 from vaekit.data.archive import is_archive, unpack
 from vaekit.data.arrayfiles import holds_four
 from vaekit.data.files import classes_of, list_images, official_split
 from vaekit.data.open import BUILT_IN, open_source
 from vaekit.data.policy import Entry, resolve
+from vaekit.data.source import SPLITS, Source
 from vaekit.data.survey import duplicates, scan_files
-from vaekit.data.source import SPLITS
 
 _MODES = {
     "1": "1-bit", "L": "grey", "LA": "grey with alpha", "P": "palette", "PA": "palette with alpha", "RGB": "RGB", "RGBA": "RGB with alpha",
@@ -36,7 +39,7 @@ class ScanReport:
     unreadable: dict[str, str]
     """files that cannot be read, and why; they are left out"""
     duplicates: list[list[str]]
-    """groups of files with the same pixels"""
+    """groups of files (or row numbers) with the same pixels"""
     other_files: int
     split: dict[str, int] | None
     """images in each official split; None if the split is made by content"""
@@ -121,12 +124,24 @@ def scan(
         modes={f"{depth}, {channels_} channel{'s' * (channels_ > 1)}": source.count},
         classes={name: labels.count(i) for i, name in enumerate(source.classes)},
         unreadable={},
-        duplicates=[],
+        duplicates=_copies(source),
         other_files=0,
         split=None if source.split is None else {name: int((source.split == i).sum()) for i, name in enumerate(SPLITS)},
         plan={"size": [height, width], "fit": source.fit, "channels": channels_, "levels": source.levels, "fill": source.fill},
         notes=source.notes,
     )
+
+
+def _copies(source: Source) -> list[list[str]]:
+    """Groups of row numbers of the same pixels, for sets that are small enough to be looked through at once."""
+    if source.on_disk or source.nbytes > pack.IN_MEMORY_BYTES:
+        return []
+    groups: dict[int, list[str]] = {}
+    for start in range(0, source.count, 4096):
+        rows = np.arange(start, min(start + 4096, source.count))
+        for row, key in zip(rows.tolist(), pack.row_facts(source.read(rows)).digests.tolist(), strict=True):
+            groups.setdefault(key, []).append(str(row))
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _scan_folder(

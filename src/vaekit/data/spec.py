@@ -46,4 +46,5 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DataSpec":
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)

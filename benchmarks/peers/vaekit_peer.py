@@ -1,0 +1,62 @@
+"""The tutorial's network trained by `vaekit.fit` on an array, as a user would: with its progress, its checkpoints and its checks of every step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import vaekit
+from common import Clock, arguments, images, report
+
+
+class Done(Exception):
+    """The timed part is over."""
+
+
+class Timer:
+    """A watcher of the run."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seen, self.first, self.loss = 0, 0.0, 0.0
+
+    def start(self, images: int, total: int) -> None:
+        pass
+
+    def step(self, images: int, loss: float, distortion: float, rate: float) -> None:
+        if self.seen == 0:
+            self.first = self.loss = loss
+        self.loss += 0.02 * (loss - self.loss)
+        over = self.clock.step(images - self.seen)
+        self.seen = images
+        if over:
+            raise Done
+
+    def validated(self, row: Mapping[str, Any]) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    data = images(args.data)
+    timer = Timer(Clock(args.warmup, args.images))
+    recipe = vaekit.recipe("tutorial", shape=(1, 28, 28), latent=16)
+    try:
+        # More epochs than are waited for: the choice of precision is then that of a whole run.
+        vaekit.fit(
+            recipe, data[:-1000], data[-1000:], out="run", watcher=timer, epochs=10_000, batch_size=args.batch_size, lr=1e-3, precision=args.precision
+        )
+    except Done:
+        plan = vaekit.load("run").description["plan"]
+        report(timer.clock, timer.first, timer.loss, version=f"torch {torch.__version__}", precision=plan["precision"], channels_last=plan["channels_last"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""How fast the tutorial's network trains on Fashion-MNIST: vaekit beside a bare PyTorch loop, pythae and Keras.
+
+    python benchmarks/throughput.py
+
+Run it with the Python of vaekit's environment, on a machine that does nothing else. It builds an environment for each peer under `.bench/` if there
+is none yet, lets the contenders train in turn at batch 64 and 256, several times over, prints the medians, and as its last two lines the ratios at
+both sizes. It exits 1 when vaekit in float32 is more than 5 % slower than the bare loop, or not faster than both peers.
+
+Every figure is of steady training in a process of its own: starting up, compiling and the first steps are not in it. A ratio is that of two runs of
+the same repeat, and what is printed and judged is the median of these ratios over the repeats.
+"""
+
+import argparse
+import contextlib
+import gzip
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE / "peers"
+FASHION_MNIST = ("/usr/share/datasets/fashion-mnist",)
+IMAGES = {64: 24_000, 256: 32_000}
+"""Images that are timed at each batch size: about 6 seconds of the bare loop on two cores."""
+MUST_BARE, MUST_PEERS, AIM_PEERS = 0.95, 1.0, 2.0
+OTHERS = 0.1
+"""Cores that other processes may take during a run; above it the run is made again."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    key: str
+    title: str
+    script: str
+    environment: str | None = None
+    """The name of its environment and of its list of requirements; None for vaekit's own."""
+    options: tuple[str, ...] = ()
+
+
+BARE = Contender("bare", "bare PyTorch loop", "bare.py")
+FP32 = Contender("vaekit-fp32", "vaekit fp32 eager", "vaekit_peer.py", options=("--precision", "fp32"))
+AUTO = Contender("vaekit-auto", "vaekit auto", "vaekit_peer.py", options=("--precision", "auto"))
+PYTHAE = Contender("pythae", "pythae 0.1.2", "pythae_peer.py", "pythae")
+KERAS = Contender("keras", "Keras", "keras_peer.py", "keras")
+CONTENDERS = (BARE, FP32, AUTO, PYTHAE, KERAS)
+
+
+class Failure(Exception):
+    """The benchmark could not be made; the message says why."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--images", type=int, help=f"images that are timed in each run (default: {IMAGES})")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=24, help="no repeat is begun that would end later than this (default: 24)")
+    parser.add_argument("--data", type=Path, help="Fashion-MNIST: its folder of idx files, or a .npy file of uint8 images [N, 28, 28]")
+    parser.add_argument("--environments", type=Path, default=HERE.parent / ".bench", help="where the peers' environments are, or are built")
+    parser.add_argument("--json", type=Path, help="write every run to this file")
+    args = parser.parse_args()
+    deadline = time.monotonic() + 60 * args.minutes
+    try:
+        pythons = {name: environment(args.environments / name, PEERS / f"{name}.txt", deadline) for name in ("pythae", "keras")}
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "images.npy"
+            np.save(data, fashion_mnist(args.data))
+            rows = list(measure(args, pythons, data, deadline))
+    except Failure as failure:
+        print(f"The benchmark could not be made: {failure}", file=sys.stderr)
+        return 2
+    if args.json:
+        about = {"machine": machine(), "threads": args.threads, "batch_sizes": args.batch_sizes}
+        args.json.write_text(json.dumps(about | {"ratios": {b: ratios(rows, b) for b in args.batch_sizes}, "rows": rows}, indent=1) + "\n")
+    table(rows, args)
+    missed = [complaint for size in args.batch_sizes for complaint in judge(rows, size)]
+    for complaint in missed:
+        print("MISSED  " + complaint)
+    for size in args.batch_sizes:
+        print(verdict(rows, size))
+    return 1 if missed else 0
+
+
+# -- the peers' environments ---------------------------------------------------------------------------------------
+
+
+def environment(folder: Path, requirements: Path, deadline: float) -> str:
+    """The Python of an environment that holds these pinned packages; it is built if there is none."""
+    pins = [line for line in requirements.read_text().split() if "==" in line]
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if holds(python, pins):
+        return str(python)
+    print(f"building {folder} with {', '.join(pins)} ...", flush=True)
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    # One package after the other: pip then keeps the torch that it has for a peer that takes any.
+    for command in [[sys.executable, "-m", "venv", str(folder)], *([str(python), "-m", "pip", "install", "--quiet", pin] for pin in pins)]:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=max(deadline - time.monotonic(), 1))
+        except subprocess.TimeoutExpired:
+            raise Failure(f"the time was over before {folder} was built; what was downloaded is kept by pip, so run it again.") from None
+        if done.returncode:
+            raise Failure(f"{' '.join(command)}\n{(done.stdout + done.stderr).strip()[-2000:]}")
+    if not holds(python, pins):
+        raise Failure(f"{folder} does not hold {', '.join(pins)}.")
+    print(f"built in {time.monotonic() - began:.0f} s", flush=True)
+    return str(python)
+
+
+def holds(python: Path, pins: list[str]) -> bool:
+    """Whether the environment has the packages in these versions (a local version, such as +cpu, is the same version)."""
+    if not python.exists():
+        return False
+    names = [pin.split("==")[0] for pin in pins]
+    code = f"import importlib.metadata as m; print(*[n + '==' + m.version(n).split('+')[0] for n in {names}])"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
+    return done.returncode == 0 and done.stdout.split() == pins
+
+
+# -- the data ------------------------------------------------------------------------------------------------------
+
+
+def fashion_mnist(place: Path | None) -> np.ndarray:
+    """The training images [60000, 28, 28] of Fashion-MNIST."""
+    places = [place] if place else [Path(p) for p in FASHION_MNIST]
+    for where in places:
+        if where.suffix == ".npy" and where.is_file():
+            return np.load(where)
+        for name in ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"):
+            if (where / name).is_file():
+                with gzip.open(where / name) if name.endswith(".gz") else open(where / name, "rb") as file:
+                    return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+    raise Failure(f"there is no Fashion-MNIST in {', '.join(map(str, places))}: name its folder with --data.")
+
+
+# -- the runs ------------------------------------------------------------------------------------------------------
+
+
+def measure(args: argparse.Namespace, pythons: dict[str, str], data: Path, deadline: float) -> Iterator[dict[str, Any]]:
+    """One row for each run: the contenders in turn, forwards and backwards by turns, so that a drift of the machine hits all alike."""
+    longest = 0.0
+    for repeat in range(args.repeats):
+        began = time.monotonic()
+        if repeat and began + 1.1 * longest > deadline:
+            print(f"stopped after {repeat} of {args.repeats} repeats: the time is over")
+            return
+        for size in args.batch_sizes:
+            for contender in CONTENDERS[:: 1 if repeat % 2 == 0 else -1]:
+                python = sys.executable if contender.environment is None else pythons[contender.environment]
+                yield quiet_run(contender, python, size, repeat, args, data, deadline)
+        longest = max(longest, time.monotonic() - began)
+
+
+def quiet_run(contender: Contender, python: str, size: int, repeat: int, args: argparse.Namespace, data: Path, deadline: float) -> dict[str, Any]:
+    """A run; made again, up to twice, when other processes took part of the machine."""
+    for attempt in range(3):
+        began = time.monotonic()
+        row = {"batch_size": size, "repeat": repeat, "contender": contender.key} | run(contender, python, size, args, data)
+        others = row["others_cores"]
+        busy = others is not None and others > OTHERS
+        note = f"   other processes took {others:.2f} cores" if busy else ""
+        print(f"repeat {repeat + 1}  batch {size:<4} {contender.title:<18} {row['images_per_second']:>8,.0f} images/s{note}", flush=True)
+        if not busy or time.monotonic() + 2 * (time.monotonic() - began) > deadline:
+            break
+    return row
+
+
+def run(contender: Contender, python: str, size: int, args: argparse.Namespace, data: Path) -> dict[str, Any]:
+    images = args.images or IMAGES.get(size, 30_000)
+    command = [python, str(PEERS / contender.script), "--data", str(data), "--batch-size", str(size), "--images", str(images)]
+    command += ["--threads", str(args.threads), *contender.options]
+    with tempfile.TemporaryDirectory() as folder:
+        began, busy, own = time.monotonic(), busy_seconds(), children_seconds()
+        try:
+            # A cache of its own: vaekit keeps there which precision it found to be the fastest.
+            variables = {**os.environ, "VAEKIT_CACHE": str(Path(folder) / "cache")}
+            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, timeout=300)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{contender.title} took more than 300 s at batch {size}.") from None
+        wall = time.monotonic() - began
+        others = None if busy is None else (busy_seconds() - busy - (children_seconds() - own)) / wall
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise Failure(f"{contender.title} ended with {done.returncode} at batch {size}:\n{done.stderr.strip()[-2000:]}")
+    row = json.loads(lines[-1])
+    if not row["loss"] < row["loss_first"]:
+        raise Failure(f"{contender.title} does not learn: its loss went from {row['loss_first']} to {row['loss']}.")
+    return row | {"wall_seconds": round(wall, 2), "others_cores": None if others is None else round(others, 3)}
+
+
+def busy_seconds() -> float | None:
+    """Processor time that all processes of the machine have taken so far, where it is known (Linux)."""
+    with contextlib.suppress(OSError):
+        user, nice, system, _, _, irq, softirq, steal, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
+def children_seconds() -> float:
+    """Processor time that this process's children, and itself, have taken so far."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+# -- what came out -------------------------------------------------------------------------------------------------
+
+
+def rates(rows: list[dict[str, Any]], size: int, contender: Contender) -> list[float]:
+    """Images per second in each repeat."""
+    return [r["images_per_second"] for r in rows if r["batch_size"] == size and r["contender"] == contender.key]
+
+
+def paired(rows: list[dict[str, Any]], size: int, above: Contender, below: Contender) -> list[float]:
+    return [a / b for a, b in zip(rates(rows, size, above), rates(rows, size, below), strict=True)]
+
+
+PAIRS = ((FP32, BARE), (AUTO, BARE), (AUTO, PYTHAE), (AUTO, KERAS), (FP32, PYTHAE), (FP32, KERAS))
+
+
+def ratios(rows: list[dict[str, Any]], size: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    for above, below in PAIRS:
+        values = paired(rows, size, above, below)
+        of_medians = statistics.median(rates(rows, size, above)) / statistics.median(rates(rows, size, below))
+        found[f"{above.key}/{below.key}"] = {"median": statistics.median(values), "of_medians": of_medians, "repeats": values}
+    return found
+
+
+def median(rows: list[dict[str, Any]], size: int, above: Contender, below: Contender) -> float:
+    return statistics.median(paired(rows, size, above, below))
+
+
+def table(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    repeats = len(rates(rows, args.batch_sizes[0], BARE))
+    print(f"\nThe tutorial's network on Fashion-MNIST, {args.threads} threads, {machine()}; median of {repeats} repeats (lowest to highest)\n")
+    print(f"{'batch':>5}  {'':<18} {'images/s':>9}  {'':<17}  loss, in its own units")
+    for size in args.batch_sizes:
+        for contender in CONTENDERS:
+            values = rates(rows, size, contender)
+            last = [r for r in rows if r["batch_size"] == size and r["contender"] == contender.key][-1]
+            spread = f"({min(values):,.0f} to {max(values):,.0f})"
+            precision = f"  chose {last['precision']}" if contender is AUTO and "precision" in last else ""
+            print(f"{size:>5}  {contender.title:<18} {statistics.median(values):>9,.0f}  {spread:<17}  {last['loss_first']:.0f} -> {last['loss']:.0f}{precision}")
+    print(f"\n{'batch':>5}  {'ratio':<40} {'median':>6}  {'(lowest to highest)':<20} of the medians")
+    for size in args.batch_sizes:
+        for (above, below), found in zip(PAIRS, ratios(rows, size).values(), strict=True):
+            values = found["repeats"]
+            spread = f"({min(values):.3f} to {max(values):.3f})"
+            print(f"{size:>5}  {above.title + ' / ' + below.title:<40} {found['median']:>6.3f}  {spread:<20} {found['of_medians']:.3f}")
+    for size in args.batch_sizes:
+        slower = min(median(rows, size, AUTO, PYTHAE), median(rows, size, AUTO, KERAS))
+        print(f"aim at batch {size}: {AIM_PEERS:g} times the faster peer, {'reached' if slower >= AIM_PEERS else 'not reached'} with {slower:.2f}")
+    disturbed = [r for r in rows if (r["others_cores"] or 0) > OTHERS]
+    if disturbed:
+        print(f"other processes took part of the machine in {len(disturbed)} of {len(rows)} runs: the figures above are worth little")
+    print()
+
+
+def judge(rows: list[dict[str, Any]], size: int) -> list[str]:
+    """What was missed at this batch size, in words."""
+    missed = []
+    bare = median(rows, size, FP32, BARE)
+    if bare < MUST_BARE:
+        missed.append(f"batch {size}: vaekit in float32 is {100 * (1 - bare):.1f} % slower than the bare loop; at most {100 * (1 - MUST_BARE):.0f} % is allowed.")
+    for peer in (PYTHAE, KERAS):
+        ratio = median(rows, size, AUTO, peer)
+        if not ratio > MUST_PEERS:
+            missed.append(f"batch {size}: vaekit has {ratio:.2f} times the speed of {peer.title}; it must be faster.")
+    return missed
+
+
+def verdict(rows: list[dict[str, Any]], size: int) -> str:
+    bare, pythae, keras = median(rows, size, FP32, BARE), median(rows, size, AUTO, PYTHAE), median(rows, size, AUTO, KERAS)
+    return f"batch {size}: vaekit/bare {bare:.3f} (fp32 eager), vaekit/pythae {pythae:.2f}, vaekit/keras {keras:.2f} (auto)"
+
+
+def machine() -> str:
+    """The processor and the number of its cores."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Every registered part keeps its contracts."""
+
+import json
+
+import pytest
+import torch
+
+from tests.contracts.examples import EXAMPLES, NETS, SHAPE, batch, raw, scrambled, spec_of, vae
+from vaekit.latents import DensityPrior, Latent, Posterior
+from vaekit.likelihoods import Bernoulli, Gaussian
+from vaekit.networks import AttributeCondition, ClassCondition
+from vaekit.objectives import ELBO, IWAE, Cyclical, Warmup
+from vaekit.output import Batch
+from vaekit.part import Part, build, registered, spec
+from vaekit.recipes import RECIPES, build_recipe
+from vaekit.testing import check_gradients, check_latent, check_model, check_objective, check_posterior, check_prior, check_spec
+
+NAMES = [cls.__name__ for cls in registered()]
+
+
+def test_every_part_has_an_example() -> None:
+    assert set(NAMES) == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spec_round_trip(name: str) -> None:
+    part = EXAMPLES[name]()
+    check_spec(part)
+    json.dumps(spec(part), allow_nan=False)
+
+
+def of(interface: type[Part]) -> list[str]:
+    return [cls.__name__ for cls in registered(interface)]
+
+
+@pytest.mark.parametrize("name", of(Posterior))
+def test_posteriors(name: str) -> None:
+    check_posterior(EXAMPLES[name](), torch.randn(4, 8))
+
+
+@pytest.mark.parametrize("name", of(DensityPrior))
+def test_priors(name: str) -> None:
+    check_prior(EXAMPLES[name]())
+
+
+@pytest.mark.parametrize("name", of(Latent))
+def test_latents(name: str) -> None:
+    check_latent(EXAMPLES[name](), torch.randn(6, 8))
+
+
+OBJECTIVES = {
+    "elbo": lambda: ELBO(),
+    "beta": lambda: ELBO(beta=4.0),
+    "warm-up": lambda: ELBO(beta=Warmup(0.5, 0.2, 1.0)),
+    "cyclical": lambda: ELBO(beta=Cyclical()),
+    "free-bits": lambda: ELBO(free_bits=0.5),
+    "capacity": lambda: ELBO(capacity=3.0, gamma=10.0),
+    "iwae": lambda: IWAE(4),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives(name: str) -> None:
+    check_objective(OBJECTIVES[name](), scrambled(vae("mlp")), batch())
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("shape", [[1, 28, 28], [3, 8, 8], [2, 9, 11], [4, 7, 16], [5, 1, 3]], ids=str)
+def test_networks_of_any_shape(net: str, shape: list[int]) -> None:
+    check_model(scrambled(vae(net, shape)), batch(4, shape))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_conditions(net: str) -> None:
+    model = scrambled(vae(net, condition=ClassCondition(4, 5)))
+    x = batch(4)
+    check_model(model, Batch(x.x, condition=torch.arange(4)))
+    a, b = (model(Batch(x.x, condition=torch.full((4,), i))).px.mean for i in (0, 1))
+    assert not torch.allclose(a, b)
+    check_model(scrambled(vae(net, condition=AttributeCondition(3))), Batch(x.x, condition=torch.randn(4, 3)))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(("shape", "levels"), [([1, 28, 28], 2), ([3, 17, 30], 256), ([1, 12, 12], None)], ids=str)
+def test_recipes(name: str, shape: list[int], levels: int | None) -> None:
+    recipe = build_recipe(name, spec_of(shape, levels), scale=0.25)
+    scrambled(recipe.model)
+    check_model(recipe.model, batch(3, shape, levels))
+    check_gradients(recipe.model, recipe.objective(recipe.model(batch(3, shape, levels))).mean())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_takes_conditions_and_knobs(name: str) -> None:
+    data = spec_of([1, 16, 16], classes=("a", "b", "c"), attributes=("u", "v"))
+    small = build_recipe(name, data, condition="class", latent=2, scale=0.25)
+    large = build_recipe(name, data, condition="attributes", latent=5, scale=2.0)
+    assert small.model.latent.posterior.event_shape == (2,)
+    assert large.model.latent.posterior.event_shape == (5,)
+    assert sum(p.numel() for p in large.model.parameters()) > 4 * sum(p.numel() for p in small.model.parameters())
+    assert isinstance(small.model.condition, ClassCondition) and isinstance(large.model.condition, AttributeCondition)
+
+
+def test_tutorial_is_the_textbook_network() -> None:
+    """The layers that the tutorial names, at 28 x 28, counted by hand."""
+    model = build_recipe("tutorial", spec_of([1, 28, 28])).model
+    convolutions = (9 * 16 + 16) + (16 * 9 * 32 + 32) + 2 * (16 + 32)
+    encoder = convolutions + (32 * 49 * 256 + 256) + (256 * 32 + 32)
+    decoder = (16 * 256 + 256) + (256 * 32 * 49 + 32 * 49) + (32 * 16 * 16 + 16) + 2 * 16 + (16 * 16 + 1)
+    assert sum(p.numel() for p in model.parameters()) == encoder + decoder + 1  # and one sigma
+    defaults = build_recipe("tutorial", spec_of([1, 28, 28])).defaults
+    assert (defaults.optimizer, defaults.lr, defaults.batch_size, defaults.epochs, defaults.ema) == ("adam", 1e-3, 64, 10, 0.0)
+
+
+def test_masked_pixels_are_not_scored() -> None:
+    model = scrambled(vae("mlp", likelihood=Gaussian(sigma=0.2, channels=2)))
+    x = batch(4)
+    mask = torch.rand(x.x.shape) > 0.5
+    model.eval()
+    torch.manual_seed(0)
+    masked = model(Batch(x.x, mask=mask))
+    torch.manual_seed(0)
+    whole = model(x)
+    expected = torch.where(mask, whole.px.log_prob(model.likelihood.target(x.x)), 0.0).flatten(1).sum(1)
+    assert torch.allclose(masked.log_px[0], expected)
+
+
+def test_forward_changes_nothing() -> None:
+    """No buffer moves in forward: what moves is moved by post_step."""
+    model = vae("resnet", likelihood=Gaussian(sigma="optimal", channels=2)).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    out = model(batch())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    model.post_step(out.stats)
+    assert any(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_replaced_part_is_described_as_it_is_now() -> None:
+    model = vae("mlp")
+    model.likelihood = Bernoulli()
+    assert spec(model)["arguments"]["likelihood"]["part"] == "Bernoulli"
+    assert isinstance(build(spec(model)).likelihood, Bernoulli)
+
+
+def test_raw_images_are_never_changed() -> None:
+    x = raw(4, SHAPE)
+    before = x.clone()
+    vae("conv")(x)
+    assert torch.equal(x, before)
