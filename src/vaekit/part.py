@@ -65,7 +65,7 @@ def spec(part: Part) -> dict[str, Any]:
 
 
 def _now(part: Part, name: str, given: Any) -> Any:
-    current = part._modules.get(name)
+    current = part._modules.get(name, given)
     return current if isinstance(current, Part) or isinstance(given, Part) else given
 
 

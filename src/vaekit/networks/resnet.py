@@ -94,8 +94,10 @@ class ResNetDecoder(Decoder):
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Conv2d(widths[0], params * patch**2, 3, padding=1)
         self.bias = nn.Parameter(torch.zeros(*output))
-        paths = [GatedDense(latent + condition, shortcut), GatedDense(shortcut, shortcut), nn.Linear(shortcut, self.bias.numel())]
-        self.shortcut = nn.Sequential(*paths) if shortcut else None
+        self.shortcut = None
+        if shortcut:
+            hidden = [GatedDense(latent + condition, shortcut), GatedDense(shortcut, shortcut)]
+            self.shortcut = nn.Sequential(*hidden, nn.Linear(shortcut, self.bias.numel()))
 
     def forward(self, d: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None, target: Tensor | None = None) -> Float[Tensor, "N P H W"]:
         d = conditioned(d, c)

@@ -1,0 +1,122 @@
+"""Two processes equal one; a fresh process traces the whole step; imports are light and run one way."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "vaekit"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+
+
+def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-addr", "127.0.0.1", "--master-port", "0"]
+    return subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        result = torchrun(processes, "-m", "tests.system.two_processes", str(tmp_path / f"{processes}.pt"))
+        assert result.returncode == 0, result.stderr[-3000:]
+    one, two = torch.load(tmp_path / "1.pt"), torch.load(tmp_path / "2.pt")
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=1e-5), name
+
+
+def test_train_under_torchrun(tmp_path: Path) -> None:
+    """The command itself on two processes: one run folder, and noise that differs between the ranks."""
+    out = tmp_path / "run"
+    result = torchrun(2, "-m", "vaekit", "train", "digits", "-r", "tutorial", "--scale", "0.25", "--epochs", "2", "--precision", "fp32", "--out", str(out))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (out / "model.safetensors").exists() and len((out / "metrics.jsonl").read_text().splitlines()) == 2
+    assert '"processes": 2' in (out / "run.json").read_text()
+
+
+def test_ranks_draw_different_noise() -> None:
+    from vaekit.training.order import seed_step
+
+    draws = set()
+    for rank in range(3):
+        for images in (0, 64):
+            seed_step(0, rank, images)
+            draws.add(torch.randn(1).item())
+    assert len(draws) == 6
+
+
+def test_a_fresh_process_compiles_the_whole_step() -> None:
+    code = """
+import torch
+from tests.contracts.examples import batch, vae
+from vaekit.objectives import ELBO
+from vaekit.training.task import Task
+task = Task(vae("resnet"), ELBO())
+step = torch.compile(task, fullgraph=True, backend="eager")(batch())
+step.loss.backward()
+assert torch.isfinite(step.loss)
+"""
+    result = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+LAYERS = [
+    ["errors", "__init__"],
+    ["data", "distributions", "part", "output", "pictures"],
+    ["likelihoods"],
+    ["networks"],
+    ["latents"],
+    ["objectives"],
+    ["penalties"],
+    ["model"],
+    ["saving", "run"],
+    ["evaluation"],
+    ["testing"],
+    ["recipes", "training"],
+    ["api"],
+    ["cli", "__main__"],
+]
+"""From the ground up: a module imports from its own layer and from those before it."""
+
+
+def test_imports_run_one_way() -> None:
+    level = {name: i for i, names in enumerate(LAYERS) for name in names}
+    for path in SOURCE.rglob("*.py"):
+        place = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if place == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module == "vaekit":
+                names = [f"vaekit.{a.name}" for a in node.names if a.name != "__version__"]
+            for name in names:
+                if name.startswith("vaekit."):
+                    target = name.split(".")[1]
+                    assert level[target] <= level[place], f"{path.relative_to(SOURCE)} imports vaekit.{target}, which stands above it"
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import sys, vaekit; print(sorted({'accelerate', 'matplotlib', 'torchmetrics', 'kornia', 'sklearn', 'torchvision', 'typer'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("extra", [["kornia", "tensorboard", "torchvision", "zuko", "hypothesis", "pytest", "beartype"]], ids=["extras"])
+def test_every_module_imports_with_core_dependencies_only(extra: list[str]) -> None:
+    modules = [".".join(("vaekit", *p.relative_to(SOURCE).with_suffix("").parts)) for p in SOURCE.rglob("*.py") if p.stem not in ("__init__", "__main__")]
+    code = f"""
+import sys, importlib
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {extra!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
