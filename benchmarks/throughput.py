@@ -253,7 +253,9 @@ def table(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
             last = [r for r in rows if r["batch_size"] == size and r["contender"] == contender.key][-1]
             spread = f"({min(values):,.0f} to {max(values):,.0f})"
             precision = f"  chose {last['precision']}" if contender is AUTO and "precision" in last else ""
-            print(f"{size:>5}  {contender.title:<18} {statistics.median(values):>9,.0f}  {spread:<17}  {last['loss_first']:.0f} -> {last['loss']:.0f}{precision}")
+            print(
+                f"{size:>5}  {contender.title:<18} {statistics.median(values):>9,.0f}  {spread:<17}  {last['loss_first']:.0f} -> {last['loss']:.0f}{precision}"
+            )
     print(f"\n{'batch':>5}  {'ratio':<40} {'median':>6}  {'(lowest to highest)':<20} of the medians")
     for size in args.batch_sizes:
         for (above, below), found in zip(PAIRS, ratios(rows, size).values(), strict=True):
@@ -274,7 +276,9 @@ def judge(rows: list[dict[str, Any]], size: int) -> list[str]:
     missed = []
     bare = median(rows, size, FP32, BARE)
     if bare < MUST_BARE:
-        missed.append(f"batch {size}: vaekit in float32 is {100 * (1 - bare):.1f} % slower than the bare loop; at most {100 * (1 - MUST_BARE):.0f} % is allowed.")
+        missed.append(
+            f"batch {size}: vaekit in float32 is {100 * (1 - bare):.1f} % slower than the bare loop; at most {100 * (1 - MUST_BARE):.0f} % is allowed."
+        )
     for peer in (PYTHAE, KERAS):
         ratio = median(rows, size, AUTO, peer)
         if not ratio > MUST_PEERS:

@@ -11,7 +11,14 @@ def page() -> str:
     for entry in RECIPES.values():
         default = " (default)" if entry.name == DEFAULT else ""
         code = inspect.getsource(entry.build)
-        lines += [f"## {entry.name}{default}", "", f"{entry.paper}, {entry.year}: <{entry.url}>. Takes {entry.data}.", "", f"Good for: {entry.good_for}.", ""]
+        lines += [
+            f"## {entry.name}{default}",
+            "",
+            f"{entry.paper}, {entry.year}: <{entry.url}>. Takes {entry.data}.",
+            "",
+            f"Good for: {entry.good_for}.",
+            "",
+        ]
         lines += ["```python", code[code.index("def ") :].rstrip(), "```", ""]
     return "\n".join(lines)
 

@@ -47,5 +47,11 @@ class Clock:
 def report(clock: Clock, first: float, loss: float, **more: Any) -> None:
     """`first` is the loss before the first step, `loss` that of the end, each in the contender's own units: it must have gone down."""
     rate = clock.seen / clock.seconds
-    line = {"images_per_second": round(rate, 1), "seconds": round(clock.seconds, 3), "images": clock.seen, "loss_first": round(first, 3), "loss": round(loss, 3)}
+    line = {
+        "images_per_second": round(rate, 1),
+        "seconds": round(clock.seconds, 3),
+        "images": clock.seen,
+        "loss_first": round(first, 3),
+        "loss": round(loss, 3),
+    }
     print(json.dumps(line | more), flush=True)

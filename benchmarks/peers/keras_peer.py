@@ -87,7 +87,12 @@ def main() -> None:
     first = float(model(data[:1000]))
     clock = Clock(args.warmup, args.images)
     if os.environ.get("TFDATA"):
-        ds = tf.data.Dataset.from_tensor_slices(data).shuffle(len(data) if os.environ["TFDATA"]=="full" else 10000).batch(args.batch_size, drop_remainder=True).prefetch(2)
+        ds = (
+            tf.data.Dataset.from_tensor_slices(data)
+            .shuffle(len(data) if os.environ["TFDATA"] == "full" else 10000)
+            .batch(args.batch_size, drop_remainder=True)
+            .prefetch(2)
+        )
         model.fit(ds, epochs=1000, verbose=0, callbacks=[Timer(clock, args.batch_size, chunk)])
     else:
         model.fit(data, batch_size=args.batch_size, epochs=1000, verbose=0, callbacks=[Timer(clock, args.batch_size, chunk)])

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import vaekit
 from common import Clock, arguments, images, report
+
+import vaekit
 
 
 class Done(Exception):
@@ -55,7 +56,14 @@ def main() -> None:
         )
     except Done:
         plan = vaekit.load("run").description["plan"]
-        report(timer.clock, timer.first, timer.loss, version=f"torch {torch.__version__}", precision=plan["precision"], channels_last=plan["channels_last"])
+        report(
+            timer.clock,
+            timer.first,
+            timer.loss,
+            version=f"torch {torch.__version__}",
+            precision=plan["precision"],
+            channels_last=plan["channels_last"],
+        )
 
 
 if __name__ == "__main__":

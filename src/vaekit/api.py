@@ -89,7 +89,11 @@ def fit(
     """
     watcher = watcher or Bar()
     _check_names(options, by_name=isinstance(recipe, str))
-    dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, **{k: options.get(k) for k in DATA_OPTIONS if k in options})
+    dataset = (
+        data
+        if isinstance(data, Dataset)
+        else open_data(data, validation_data=validation_data, **{k: options.get(k) for k in DATA_OPTIONS if k in options})
+    )
     for note in dataset.notes:
         watcher.say(note)
     seed = int(options.get("seed") or 0)
@@ -99,7 +103,7 @@ def fit(
     identity = _identity(chosen, dataset, training)
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
     run = _train(Run(_temporary() if folder is None else folder), chosen, dataset, training, identity, watcher, trackers, save_seconds)
-    if folder is not None and "RANK" not in os.environ or os.environ.get("RANK") == "0":
+    if (folder is not None and "RANK" not in os.environ) or os.environ.get("RANK") == "0":
         illustrate(run, dataset)
     return run
 
@@ -151,7 +155,9 @@ def _latent_size(model: VAE) -> int:
     return math.prod(model.latent.posterior.event_shape) if isinstance(model.latent, Flat) else 0
 
 
-def sample(run: Run, n: int, *, condition: str | None = None, temperature: float = 1.0, pixels: Literal["mean", "draw"] = "mean", seed: int = 0) -> torch.Tensor:
+def sample(
+    run: Run, n: int, *, condition: str | None = None, temperature: float = 1.0, pixels: Literal["mean", "draw"] = "mean", seed: int = 0
+) -> torch.Tensor:
     """n new images of a run in raw values [n, C, H, W]; `condition` names a class."""
     if n < 1:
         raise UserError(f"The number of images is at least 1, and it is {n}.")
@@ -218,9 +224,7 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     dataset = open_data(source, **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
     wanted = DataSpec.from_json(description["spec"])
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
-        raise UserError(
-            f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form."
-        )
+        raise UserError(f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form.")
     return dataset
 
 
@@ -274,7 +278,14 @@ def _identity(chosen: Recipe, dataset: Dataset, training: Training) -> dict[str,
 
 
 def _train(
-    run: Run, chosen: Recipe, dataset: Dataset, training: Training, identity: dict[str, Any], watcher: Watcher, trackers: tuple[str, ...], save_seconds: float
+    run: Run,
+    chosen: Recipe,
+    dataset: Dataset,
+    training: Training,
+    identity: dict[str, Any],
+    watcher: Watcher,
+    trackers: tuple[str, ...],
+    save_seconds: float,
 ) -> Run:
     from accelerate import Accelerator
 
@@ -341,7 +352,9 @@ def refuse_other(run: Run, identity: dict[str, Any]) -> None:
         if there.get(key) != now[key]:
             name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
             figures = "" if key in ("data", "model", "objective") else f" (it was {there.get(key)}, now {now[key]})"
-            raise UserError(f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it.")
+            raise UserError(
+                f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it."
+            )
 
 
 def _temporary() -> Path:

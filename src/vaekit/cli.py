@@ -52,10 +52,13 @@ def _choice(values: Any) -> str:
 
 @app.command(rich_help_panel="Main")
 def train(
-    data: Annotated[str, typer.Argument(help=f"A folder of images, a zip or tar of one, .npy, .npz, IDX, or built in: {_choice(BUILT_IN)}.", metavar="DATA")],
+    data: Annotated[
+        str, typer.Argument(help=f"A folder of images, a zip or tar of one, .npy, .npz, IDX, or built in: {_choice(BUILT_IN)}.", metavar="DATA")
+    ],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Which VAE; 'vaekit recipes' lists them.")] = DEFAULT,
     out_: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder; runs/<data>-<recipe>-<hash of the options> if not given. An unfinished run is resumed.")
+        Path | None,
+        typer.Option("--out", "-o", help="Run folder; runs/<data>-<recipe>-<hash of the options> if not given. An unfinished run is resumed."),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training images.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget instead of epochs: the speed is measured at the start.")] = None,
@@ -70,7 +73,8 @@ def train(
         ),
     ] = None,
     condition: Annotated[
-        str | None, typer.Option(help="What the model is told: 'class' (the sub-folder), or a CSV file with attributes for each image.", rich_help_panel="Model")
+        str | None,
+        typer.Option(help="What the model is told: 'class' (the sub-folder), or a CSV file with attributes for each image.", rich_help_panel="Model"),
     ] = None,
     beta: Annotated[float | None, typer.Option(help="Weight of the divergence; 1 is the ELBO.", rich_help_panel="Model")] = None,
     free_bits: Annotated[float | None, typer.Option(help="Nats of each latent dimension that cost nothing.", rich_help_panel="Model")] = None,
@@ -92,11 +96,15 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled, on matrices and kernels.", rich_help_panel="Training")] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the averaged weights per step; 0 for none.", rich_help_panel="Training")] = None,
     clip: Annotated[float | None, typer.Option(help="Limit on the gradient's norm, in nats.", rich_help_panel="Training")] = None,
-    skip: Annotated[float | None, typer.Option(help="Steps with a gradient norm above this, in nats, are skipped.", rich_help_panel="Training")] = None,
+    skip: Annotated[
+        float | None, typer.Option(help="Steps with a gradient norm above this, in nats, are skipped.", rich_help_panel="Training")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help=f"{_choice(PRECISIONS)}; auto measures which is faster here.", rich_help_panel="Training")
     ] = None,
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the training step (pays off in long runs).", rich_help_panel="Training")] = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile the training step (pays off in long runs).", rich_help_panel="Training")
+    ] = False,
     seed: Seed = 0,
     tracker: Annotated[
         list[str] | None, typer.Option(help="tensorboard, wandb or mlflow, where installed; may be repeated.", rich_help_panel="Training")
@@ -148,7 +156,9 @@ def train(
 def _summary(run: Any) -> None:
     best = max(run.metrics(), key=lambda row: row["val_elbo_nats"] if row["val_elbo_nats"] is not None else float("-inf"))
     figures = ", ".join(f"{name} {best[f'val_{name}_nats']:.2f}" for name in ("rate", "distortion"))
-    print(f"{run.path}: validation ELBO {best['val_elbo_nats']:.2f} nats per image ({figures}) at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training.")
+    print(
+        f"{run.path}: validation ELBO {best['val_elbo_nats']:.2f} nats per image ({figures}) at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training."
+    )
     print(f"Pictures: {', '.join(p.name for p in sorted(run.path.glob('*.png')))}. Next: vaekit evaluate {run.path}; vaekit sample {run.path} -n 64")
 
 

@@ -138,7 +138,9 @@ class VAE(Part):
             return None
         if condition is None:
             return self._embed(self.condition.draw(n))
-        return self._embed(torch.as_tensor(condition, device=self.device).expand(n) if not isinstance(condition, Tensor) else condition.to(self.device))
+        return self._embed(
+            torch.as_tensor(condition, device=self.device).expand(n) if not isinstance(condition, Tensor) else condition.to(self.device)
+        )
 
     @torch.no_grad()
     def reconstruct(self, x: Batch | Tensor, *, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:

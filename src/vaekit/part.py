@@ -84,7 +84,9 @@ def build(description: Any) -> Any:
     if name not in _REGISTRY and ":" in name:
         importlib.import_module(name.partition(":")[0])
     if name not in _REGISTRY:
-        raise UserError(f"The model names a part '{name}' that this version of vaekit does not have: upgrade vaekit, or import the module that defines it first.")
+        raise UserError(
+            f"The model names a part '{name}' that this version of vaekit does not have: upgrade vaekit, or import the module that defines it first."
+        )
     return _REGISTRY[name](**{k: build(v) for k, v in description["arguments"].items()})
 
 

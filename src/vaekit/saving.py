@@ -43,7 +43,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         if full:
-            raise UserError(f"The disk is full: {path} was not written, and what was there before is intact. Free some space and run the command again.") from error
+            raise UserError(
+                f"The disk is full: {path} was not written, and what was there before is intact. Free some space and run the command again."
+            ) from error
         if isinstance(error, PermissionError):
             raise UserError(f"{path} cannot be written: permission denied.") from error
         raise

@@ -19,7 +19,17 @@ def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        str(port),
+    ]
     return subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
@@ -35,7 +45,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_train_under_torchrun(tmp_path: Path) -> None:
     """The command itself on two processes: one run folder, and noise that differs between the ranks."""
     out = tmp_path / "run"
-    result = torchrun(2, "-m", "vaekit", "train", "digits", "-r", "tutorial", "--scale", "0.25", "--epochs", "2", "--precision", "fp32", "--out", str(out))
+    result = torchrun(
+        2, "-m", "vaekit", "train", "digits", "-r", "tutorial", "--scale", "0.25", "--epochs", "2", "--precision", "fp32", "--out", str(out)
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     assert (out / "model.safetensors").exists() and len((out / "metrics.jsonl").read_text().splitlines()) == 2
     assert '"processes": 2' in (out / "run.json").read_text()
@@ -111,7 +123,9 @@ def test_importing_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("extra", [["kornia", "tensorboard", "torchvision", "zuko", "hypothesis", "pytest", "beartype"]], ids=["extras"])
 def test_every_module_imports_with_core_dependencies_only(extra: list[str]) -> None:
-    modules = [".".join(("vaekit", *p.relative_to(SOURCE).with_suffix("").parts)) for p in SOURCE.rglob("*.py") if p.stem not in ("__init__", "__main__")]
+    modules = [
+        ".".join(("vaekit", *p.relative_to(SOURCE).with_suffix("").parts)) for p in SOURCE.rglob("*.py") if p.stem not in ("__init__", "__main__")
+    ]
     code = f"""
 import sys, importlib
 class Absent:

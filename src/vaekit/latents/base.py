@@ -59,9 +59,7 @@ class Latent(Part):
         """Draws codes from the posterior (its mean when `mean`): what the decoder takes [N, ...], and one term for each stochastic layer."""
 
     @abc.abstractmethod
-    def generate(
-        self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Any = None, temperature: float = 1.0, c: Tensor | None = None
-    ) -> Tensor:
+    def generate(self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Any = None, temperature: float = 1.0, c: Tensor | None = None) -> Tensor:
         """What the decoder takes for n new images; `code` fixes the first layers, the rest is drawn from the prior."""
 
     def initialize(self, h: Features) -> None:

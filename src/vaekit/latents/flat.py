@@ -26,9 +26,7 @@ class Flat(Latent):
         z = q.mean if mean else q.rsample()
         return z, (LatentTerm(z, q, self.prior(c)),)
 
-    def generate(
-        self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Any = None, temperature: float = 1.0, c: Tensor | None = None
-    ) -> Tensor:
+    def generate(self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Any = None, temperature: float = 1.0, c: Tensor | None = None) -> Tensor:
         if len(code) > 1:
             raise UserError(f"This model has one stochastic layer, and {len(code)} codes were given.")
         return code[0] if code else self.prior.sample(n, c=c, temperature=temperature)

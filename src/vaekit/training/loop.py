@@ -64,7 +64,16 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, data: Dataset, training: Training, run: Run, accelerator: Any, plan: Plan, total: int, watcher: Watcher, save_seconds: float = 20.0
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        training: Training,
+        run: Run,
+        accelerator: Any,
+        plan: Plan,
+        total: int,
+        watcher: Watcher,
+        save_seconds: float = 20.0,
     ) -> None:
         self.recipe, self.data, self.training, self.run, self.plan = recipe, data, training, run, plan
         self.accelerator, self.total, self.watcher, self.save_seconds = accelerator, total, watcher, save_seconds
@@ -144,12 +153,16 @@ class Trainer:
     def _stop_if(self, asked: list[int]) -> None:
         if asked:
             name = "Ctrl-C" if asked[0] == signal.SIGINT else "SIGTERM"
-            raise Interrupted(f"Stopped by {name} at {self.counters.images:,} of {self.total:,} images; run the same command again to go on.", asked[0])
+            raise Interrupted(
+                f"Stopped by {name} at {self.counters.images:,} of {self.total:,} images; run the same command again to go on.", asked[0]
+            )
 
     def _finish(self) -> None:
         if self.accelerator.is_main_process:
             copy_file(self.run.best, self.run.final)
-            self.run.describe(finished=True, seconds=round(self.counters.seconds, 3), skipped_steps=self.counters.skipped, rollbacks=self.counters.rollbacks)
+            self.run.describe(
+                finished=True, seconds=round(self.counters.seconds, 3), skipped_steps=self.counters.skipped, rollbacks=self.counters.rollbacks
+            )
         self.accelerator.wait_for_everyone()
         self.run.__dict__.pop("model", None)
 
@@ -223,9 +236,19 @@ class Trainer:
             row: dict[str, Any] = {"images": c.images, "epoch": c.images / self.count}
             if c.summed:
                 loss, distortion, divergence = (s / c.summed for s in c.sums)
-                row |= {"train_loss_nats": loss, "train_elbo_nats": -(distortion + divergence), "train_rate_nats": divergence, "train_distortion_nats": distortion}
+                row |= {
+                    "train_loss_nats": loss,
+                    "train_elbo_nats": -(distortion + divergence),
+                    "train_rate_nats": divergence,
+                    "train_distortion_nats": distortion,
+                }
             row |= {f"val_{k}" if k.endswith("_nats") else k: v for k, v in means.items()}
-            row |= {**self.schedule, "seconds": round(c.seconds, 3), "images_per_second": round(c.images / max(c.seconds, 1e-9), 1), "skipped_steps": c.skipped}
+            row |= {
+                **self.schedule,
+                "seconds": round(c.seconds, 3),
+                "images_per_second": round(c.images / max(c.seconds, 1e-9), 1),
+                "skipped_steps": c.skipped,
+            }
             row = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
             if row["val_elbo_nats"] is not None and (c.best is None or row["val_elbo_nats"] > c.best):
                 c.best = row["val_elbo_nats"]
@@ -287,5 +310,6 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.run.forget_after(self.counters.images)
         self._save()
-        self.watcher.say(f"{PATIENCE} steps in a row were not finite: back to {self.counters.images:,} images, with the learning rate times {scale:g}.")
-
+        self.watcher.say(
+            f"{PATIENCE} steps in a row were not finite: back to {self.counters.images:,} images, with the learning rate times {scale:g}."
+        )

@@ -63,7 +63,9 @@ class Bar:
             return
         self._shown = now
         speed = (images - self._first) / max(now - self._began, 1e-9)
-        self._bar.update(self._task, completed=images, figures=f"loss {loss:.2f}  rate {rate:.2f}  distortion {distortion:.2f} nats  {speed:,.0f} images/s")
+        self._bar.update(
+            self._task, completed=images, figures=f"loss {loss:.2f}  rate {rate:.2f}  distortion {distortion:.2f} nats  {speed:,.0f} images/s"
+        )
 
     def validated(self, row: Mapping[str, Any]) -> None:
         if self._bar is not None:
