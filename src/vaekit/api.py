@@ -76,8 +76,8 @@ def fit(
     Args:
         data: whatever `vaekit.open_data` takes (a folder, an archive, an array, a tensor, a torch data set, a built-in name), or a `Dataset`.
         validation_data: for arrays, what to validate on; without it, a part of `data` is kept for that.
-        out: the run folder; "auto" for `runs/<data>-<recipe>-<hash of the options>`. If it holds a run with the same options, that is resumed, or returned if it is finished; without it, a
-            temporary folder that is deleted when Python ends.
+        out: the run folder; "auto" for `runs/<data>-<recipe>-<hash of the options>`. If it holds a run with the same options, that is resumed,
+            or returned if it is finished; without it, a temporary folder that is deleted when Python ends.
         watcher: what to show; None for a bar on a terminal.
         trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
         save_seconds: at least this long between checkpoints.

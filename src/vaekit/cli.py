@@ -156,9 +156,8 @@ def train(
 def _summary(run: Any) -> None:
     best = max(run.metrics(), key=lambda row: row["val_elbo_nats"] if row["val_elbo_nats"] is not None else float("-inf"))
     figures = ", ".join(f"{name} {best[f'val_{name}_nats']:.2f}" for name in ("rate", "distortion"))
-    print(
-        f"{run.path}: validation ELBO {best['val_elbo_nats']:.2f} nats per image ({figures}) at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training."
-    )
+    elbo = f"validation ELBO {best['val_elbo_nats']:.2f} nats per image ({figures})"
+    print(f"{run.path}: {elbo} at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training.")
     print(f"Pictures: {', '.join(p.name for p in sorted(run.path.glob('*.png')))}. Next: vaekit evaluate {run.path}; vaekit sample {run.path} -n 64")
 
 

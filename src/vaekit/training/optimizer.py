@@ -7,7 +7,10 @@ from vaekit.training.options import Training
 
 
 def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The run's optimizer; weight decay acts on matrices and kernels alone. Fused where the device has it: same formulas, one pass over the weights."""
+    """The run's optimizer; weight decay acts on matrices and kernels alone.
+
+    Fused where the device has it: the same formulas in one pass over the weights.
+    """
     matrices = [p for p in module.parameters() if p.requires_grad and p.dim() >= 2]
     others = [p for p in module.parameters() if p.requires_grad and p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
