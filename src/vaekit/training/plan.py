@@ -68,15 +68,32 @@ def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path
     candidates = [Plan("fp32", False, training.compile, threads), Plan("fp32", True, training.compile, threads)]
     if has_bf16(device):
         candidates += [Plan("bf16", False, training.compile, threads), Plan("bf16", True, training.compile, threads)]
-    seconds = {plan: measure(task, training, plan, batch) for plan in candidates}
+    seconds = measure(task, training, candidates, batch)
     # fp32 stays unless another is clearly faster: a few percent are not worth the bits.
     best = min(candidates, key=lambda plan: seconds[plan] * (1.0 if plan == candidates[0] else 1.05))
     save_json(path, {"plan": best.to_json(), "milliseconds_per_step": {json.dumps(p.to_json()): round(1e3 * s, 3) for p, s in seconds.items()}})
     return best
 
 
-def measure(task: Task, training: Training, plan: Plan, batch: Batch, budget: float = 0.4) -> float:
-    """Median seconds of a training step of a copy of the task under this plan."""
+def measure(task: Task, training: Training, plans: list[Plan], batch: Batch, budget: float = 0.6) -> dict[Plan, float]:
+    """Median seconds of a training step under each plan, on copies of the task; `budget` seconds each.
+
+    The plans take turns, one step each, so that whatever else the machine does strikes all alike.
+    """
+    with torch.random.fork_rng(devices=[]):
+        steps = {plan: _trial(task, training, plan, batch) for plan in plans}
+        times: dict[Plan, list[float]] = {plan: [] for plan in plans}
+        for plan in plans:
+            for _ in range(3):
+                steps[plan]()
+        while min(map(len, times.values())) < 5 or sum(map(sum, times.values())) < budget * len(plans):
+            for plan in plans:
+                times[plan].append(_seconds(steps[plan], batch.x.device))
+    return {plan: sorted(values)[len(values) // 2] for plan, values in times.items()}
+
+
+def _trial(task: Task, training: Training, plan: Plan, batch: Batch) -> Callable[[], None]:
+    """A training step of a copy of the task under this plan."""
     trial = copy.deepcopy(task)
     trial.precision = plan.precision
     plan.apply(trial)
@@ -88,21 +105,15 @@ def measure(task: Task, training: Training, plan: Plan, batch: Batch, budget: fl
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    with torch.random.fork_rng(devices=[]):
-        return _median_seconds(step, batch.x.device, budget)
+    return step
 
 
-def _median_seconds(step: Callable[[], None], device: torch.device, budget: float) -> float:
-    for _ in range(3):
-        step()
-    times: list[float] = []
-    while len(times) < 5 or sum(times) < budget:
-        _synchronize(device)
-        start = time.perf_counter()
-        step()
-        _synchronize(device)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    step()
+    _synchronize(device)
+    return time.perf_counter() - start
 
 
 def _synchronize(device: torch.device) -> None:
@@ -112,7 +123,7 @@ def _synchronize(device: torch.device) -> None:
 
 def images_in(minutes: float, task: Task, training: Training, plan: Plan, batch: Batch, share: float) -> int:
     """How many training images fit into a budget of minutes, where `share` validation images are scored for each training image."""
-    train = measure(task, training, plan, batch, budget=2.0)
+    train = measure(task, training, [plan], batch, budget=2.0)[plan]
     trial = copy.deepcopy(task).eval()
     trial.precision = plan.precision
     plan.apply(trial)
@@ -122,5 +133,6 @@ def images_in(minutes: float, task: Task, training: Training, plan: Plan, batch:
             trial(batch)
 
     with torch.random.fork_rng(devices=[]):
-        validate = _median_seconds(score, batch.x.device, 0.5)
+        times = [_seconds(score, batch.x.device) for _ in range(12)]
+    validate = sorted(times)[len(times) // 2]
     return max(len(batch), int(60 * minutes * len(batch) / (train + share * validate)))
