@@ -309,7 +309,7 @@ def _train(
     if not run.exists and accelerator.is_main_process:
         task = Task(chosen.model, chosen.objective, chosen.penalties, chosen.critics).to(accelerator.device)
         size = min(training.batch_size, dataset.size("train"))
-        batch = dataset.batch("train", torch.arange(size)).to(accelerator.device)
+        batch = dataset.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
         total = max(round(training.epochs * dataset.size("train")), 1)
         steps = total // size if training.minutes is None else 10**9
         plan = choose(task, training, batch, steps, cache_folder())
