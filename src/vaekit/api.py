@@ -89,11 +89,8 @@ def fit(
     """
     watcher = watcher or Bar()
     _check_names(options, by_name=isinstance(recipe, str))
-    dataset = (
-        data
-        if isinstance(data, Dataset)
-        else open_data(data, validation_data=validation_data, **{k: options.get(k) for k in DATA_OPTIONS if k in options})
-    )
+    layout: dict[str, Any] = {k: options.get(k) for k in DATA_OPTIONS if k in options}
+    dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, **layout)
     for note in dataset.notes:
         watcher.say(note)
     seed = int(options.get("seed") or 0)
@@ -218,10 +215,11 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     if source is None:
         raise UserError("This run was trained on an array, which is not kept with it: name the data to evaluate on.")
     options = description["options"]
-    kept = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition") if options.get(k) is not None}
+    kept: dict[str, Any] = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition") if options.get(k) is not None}
+    kept["size"] = tuple(options["size"])
     if data is None and description.get("limit"):
         kept["limit"] = description["limit"]
-    dataset = open_data(source, **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+    dataset = open_data(source, **kept)
     wanted = DataSpec.from_json(description["spec"])
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
         raise UserError(f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form.")

@@ -170,7 +170,7 @@ class VAE(Part):
         batch = Batch.of(batch)
         self.likelihood.initialize(batch.x)
         self.decoder.initialize(self.likelihood.bias(batch.x))
-        if self.condition is not None and batch.condition is not None and hasattr(self.condition, "initialize"):
+        if self.condition is not None and batch.condition is not None:
             self.condition.initialize(batch.condition)
         if self.encoder is not None:
             with evaluating(self):

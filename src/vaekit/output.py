@@ -39,7 +39,8 @@ class Batch:
 
     def map(self, change: Any) -> "Batch":
         """The batch with `change` applied to each of its tensors."""
-        return Batch(**{f.name: None if (v := getattr(self, f.name)) is None else change(v) for f in fields(self)})
+        changed: dict[str, Any] = {f.name: None if (v := getattr(self, f.name)) is None else change(v) for f in fields(self)}
+        return Batch(**changed)
 
     def to(self, device: torch.device | str) -> "Batch":
         return self.map(lambda t: t.to(device, non_blocking=True))

@@ -21,7 +21,7 @@ class _Remembering(abc.ABCMeta):
     """Records the constructor's arguments of each part as it is made (copies and unpickled parts keep their record)."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
+        bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
         bound.apply_defaults()
         arguments = dict(list(bound.arguments.items())[1:])
         part = super().__call__(*args, **kwargs)

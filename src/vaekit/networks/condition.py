@@ -20,6 +20,9 @@ class Condition(Part):
     def forward(self, condition: Shaped[Tensor, "B *F"]) -> Float[Tensor, "B G"]:
         """The embedded condition."""
 
+    def initialize(self, condition: Shaped[Tensor, "B *F"]) -> None:
+        """Data-dependent start, from one batch."""
+
     @abc.abstractmethod
     def draw(self, n: int) -> Shaped[Tensor, "n *F"]:
         """Raw conditions for n images when none are asked for."""

@@ -1,5 +1,7 @@
 """Our default: convolutions on patches beside a dense path, no batch norm, trained to converge."""
 
+from typing import Any
+
 from vaekit.networks import ResNetDecoder, ResNetEncoder
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 from vaekit.training.options import Training
@@ -16,7 +18,13 @@ def conv(s: Setting) -> Recipe:
     pixels = s.data.dimensions
     latent = s.latent or (40 if pixels <= 1024 else 128)
     widths = [s.wide(24 * 2**i) for i in range(stages(s, patch=2, smallest=4))]
-    options = {"widths": widths, "blocks": s.deep(1), "patch": 2, "dense": s.wide(256), "shortcut": s.wide(300) if pixels <= 4096 else 0}
+    options: dict[str, Any] = {
+        "widths": widths,
+        "blocks": s.deep(1),
+        "patch": 2,
+        "dense": s.wide(256),
+        "shortcut": s.wide(300) if pixels <= 4096 else 0,
+    }
     model = s.vae(
         latent,
         lambda told: ResNetEncoder(list(s.data.shape), condition=told, **options),

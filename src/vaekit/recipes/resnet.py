@@ -1,6 +1,7 @@
 """A deep residual network from full resolution down."""
 
 from dataclasses import replace
+from typing import Any
 
 from vaekit.networks import ResNetDecoder, ResNetEncoder
 from vaekit.recipes.conv import CONVERGED, stages
@@ -17,7 +18,7 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
 def resnet(s: Setting) -> Recipe:
     latent = s.latent or (64 if s.data.dimensions <= 1024 else 256)
     widths = [s.wide(min(32 * 2**i, 128)) for i in range(stages(s, patch=1, smallest=4))]
-    options = {"widths": widths, "blocks": s.deep(2), "patch": 1, "dense": s.wide(256), "norm": True}
+    options: dict[str, Any] = {"widths": widths, "blocks": s.deep(2), "patch": 1, "dense": s.wide(256), "norm": True}
     model = s.vae(
         latent,
         lambda told: ResNetEncoder(list(s.data.shape), condition=told, **options),

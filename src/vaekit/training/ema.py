@@ -3,7 +3,9 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from vaekit.model import VAE
 
 
 class Average:
@@ -12,11 +14,11 @@ class Average:
     References: Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsky, 1992); the warm-up is TensorFlow's ExponentialMovingAverage.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: VAE, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self._average = list(self.model.parameters())
-        self._source = list(model.parameters())
+        self._average: list[Tensor] = list(self.model.parameters())
+        self._source: list[Tensor] = list(model.parameters())
         self._buffers = [(mine, theirs) for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True)]
 
     @torch.no_grad()
@@ -26,7 +28,7 @@ class Average:
         torch._foreach_lerp_(self._average, self._source, 1 - decay)
 
     @torch.no_grad()
-    def evaluated(self) -> nn.Module:
+    def evaluated(self) -> VAE:
         """The averaged model, with the buffers (running statistics, schedules) as they are now."""
         for mine, theirs in self._buffers:
             mine.copy_(theirs)

@@ -83,7 +83,7 @@ class Trainer:
         self.task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics, plan.precision).to(self.device)
         plan.apply(self.task)
         self.model: VAE = recipe.model
-        self.parameters = [p for p in self.task.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in self.task.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.task, training)
         self.critics = Critics(recipe.critics, training, self.device)
         self.average = Average(self.model, training.ema) if training.ema > 0 else None
@@ -285,7 +285,7 @@ class Trainer:
 
     def _save_best(self, weights: dict[str, Tensor]) -> None:
         r = self.recipe
-        recipe = {"name": r.name, "options": dict(r.options), "objective": spec(r.objective)}
+        recipe: dict[str, Any] = {"name": r.name, "options": dict(r.options), "objective": spec(r.objective)}
         recipe |= {"penalties": [spec(p) for p in r.penalties], "critics": {k: spec(v) for k, v in r.critics.items()}}
         save_model(self.run.best, self.model, weights, recipe=recipe, data=self.data.spec.to_json())
 

@@ -42,6 +42,7 @@ class Task(nn.Module):
         self.model = model
         self.objective = objective
         self.penalties = nn.ModuleList(penalties)
+        self._penalties = tuple(penalties)
         self.precision = precision
         # Not registered: a critic's parameters are not the task's.
         self._critics = [dict(critics or {})]
@@ -57,7 +58,7 @@ class Task(nn.Module):
         out = self.model(batch, k=self.objective.samples)
         loss = self.objective(out).mean()
         feeds = {}
-        for penalty, weight in zip(self.penalties, self.weights, strict=True):
+        for penalty, weight in zip(self._penalties, self.weights, strict=True):
             critic = self._critics[0].get(penalty.critic) if penalty.critic else None
             loss = loss + weight * penalty(out, critic).mean()
             if penalty.critic:
@@ -69,7 +70,7 @@ class Task(nn.Module):
     def progress(self, fraction: float) -> dict[str, float]:
         """Moves every schedule to this fraction of the run."""
         values = self.objective.progress(fraction)
-        for i, penalty in enumerate(self.penalties):
-            values[f"weight_{i}"] = penalty.schedule.at(fraction)  # type: ignore[operator, union-attr]
+        for i, penalty in enumerate(self._penalties):
+            values[f"weight_{i}"] = penalty.schedule.at(fraction)
             self.weights[i] = values[f"weight_{i}"]
         return values

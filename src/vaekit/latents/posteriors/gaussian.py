@@ -28,6 +28,6 @@ class DiagonalGaussian(Posterior):
     def event_shape(self) -> tuple[int, ...]:
         return (self.latent,)
 
-    def forward(self, h: Float[Tensor, "N F"]) -> Distribution:
+    def forward(self, h: Float[Tensor, "N F"]) -> Distribution:  # type: ignore[override]
         mean, log_variance = self.head(h).float().chunk(2, dim=-1)
         return Independent(Normal(mean, (0.5 * log_variance.clamp(-14, 14)).exp(), validate_args=False), 1, validate_args=False)
