@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,23 +14,21 @@ from typing import Any, Literal
 
 import torch
 
-from vaekit import __version__, pictures
+from vaekit import pictures
 from vaekit.data import Dataset, DataSpec, open_data, read_images
-from vaekit.data.cache import cache_folder
 from vaekit.errors import UserError
 from vaekit.evaluation import report
 from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
-from vaekit.part import spec as part_spec
-from vaekit.recipes import DEFAULT, Recipe, Setting, build_recipe
+from vaekit.recipes import DEFAULT, SETTING_OPTIONS, Recipe, build_recipe
 from vaekit.run import Run
 from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
 from vaekit.training.order import derived_seed
+from vaekit.training.start import identity, start
 
 DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit")
-SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition"))
 TRAINING_OPTIONS = tuple(sorted(Training.names()))
 
 
@@ -97,17 +94,17 @@ def fit(
     with _seeded("init", seed):
         chosen = _recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
-    identity = _identity(chosen, dataset, training)
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
-    run = _train(Run(_temporary() if folder is None else folder), chosen, dataset, training, identity, watcher, trackers, save_seconds)
-    if (folder is not None and "RANK" not in os.environ) or os.environ.get("RANK") == "0":
+    run = Run(_temporary() if folder is None else folder)
+    start(run, chosen, dataset, training, watcher, trackers, save_seconds)
+    if folder is not None and os.environ.get("RANK", "0") == "0":
         illustrate(run, dataset)
     return run
 
 
 def default_folder(dataset: Dataset, chosen: Recipe, training: Training) -> Path:
     """`runs/<data>-<recipe>-<hash of the options>`."""
-    digest = hashlib.sha256(json.dumps(_identity(chosen, dataset, training), sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(identity(chosen, dataset, training), sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / f"{dataset.name}-{chosen.name}-{digest}"
 
 
@@ -259,100 +256,6 @@ def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, 
         watcher.say(f"The recipe is built again for {_form(found)}.")
         return recipe.for_data(found) if told is None else build_recipe(recipe.name, found, **{**recipe.options, "condition": told})
     return recipe
-
-
-def _identity(chosen: Recipe, dataset: Dataset, training: Training) -> dict[str, Any]:
-    """What makes two runs the same run."""
-    custom = {"model": part_spec(chosen.model), "objective": part_spec(chosen.objective)} if chosen.name == "custom" else {}
-    return {
-        "recipe": chosen.name,
-        **{k: chosen.options.get(k) for k in SETTING_OPTIONS},
-        **custom,
-        **dataset.options,
-        "limit": dataset.limit,
-        **training.to_json(),
-        "data": dataset.fingerprint,
-    }
-
-
-def _train(
-    run: Run,
-    chosen: Recipe,
-    dataset: Dataset,
-    training: Training,
-    identity: dict[str, Any],
-    watcher: Watcher,
-    trackers: tuple[str, ...],
-    save_seconds: float,
-) -> Run:
-    from accelerate import Accelerator
-
-    from vaekit.training.loop import Trainer
-    from vaekit.training.plan import Plan, choose, images_in
-    from vaekit.training.task import Task
-
-    if run.exists:
-        refuse_other(run, identity)
-        if run.finished:
-            watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; start afresh in another folder with --out.")
-            return run
-    elif run.path.exists() and any(run.path.iterdir()):
-        raise UserError(f"{run.path} exists and is no run: choose another folder with --out.")
-    tracking = {"log_with": list(trackers), "project_dir": str(run.path)} if trackers else {}
-    accelerator = Accelerator(
-        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        mixed_precision="fp16" if training.precision == "fp16" else "no",
-        **tracking,  # type: ignore[arg-type]
-    )
-    if not run.exists and accelerator.is_main_process:
-        task = Task(chosen.model, chosen.objective, chosen.penalties, chosen.critics).to(accelerator.device)
-        size = min(training.batch_size, dataset.size("train"))
-        batch = dataset.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
-        total = max(round(training.epochs * dataset.size("train")), 1)
-        steps = total // size if training.minutes is None else 10**9
-        plan = choose(task, training, batch, steps, cache_folder())
-        if training.minutes is not None:
-            share = dataset.size("validation") / dataset.size("train")
-            total = images_in(training.minutes, task, training, plan, batch, share)
-        run.path.mkdir(parents=True, exist_ok=True)
-        run.describe(
-            options=identity,
-            plan={**plan.to_json(), "images": total, "batch_size": size, "processes": accelerator.num_processes, "device": str(accelerator.device)},
-            data={
-                "name": dataset.name,
-                "source": dataset.source,
-                "limit": dataset.limit,
-                "fingerprint": dataset.fingerprint,
-                "options": dataset.options,
-                "spec": dataset.spec.to_json(),
-                "sizes": {split: dataset.size(split) for split in ("train", "validation", "test")},
-            },
-            versions={"vaekit": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            parameters=sum(p.numel() for p in chosen.model.parameters()),
-            finished=False,
-        )
-    accelerator.wait_for_everyone()
-    plan_values = run.description["plan"]
-    plan = Plan(**{k: plan_values[k] for k in Plan.__dataclass_fields__})
-    torch.set_num_threads(plan.threads)
-    if trackers:
-        accelerator.init_trackers("vaekit", config={k: v for k, v in identity.items() if isinstance(v, (int, float, str, bool))})
-    Trainer(chosen, dataset, training, run, accelerator, plan, plan_values["images"], watcher, save_seconds).train()
-    accelerator.end_training()
-    return run
-
-
-def refuse_other(run: Run, identity: dict[str, Any]) -> None:
-    """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
-    there = run.description["options"]
-    now = json.loads(json.dumps(identity))
-    for key in [*(k for k in now if k != "data"), "data"]:
-        if there.get(key) != now[key]:
-            name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
-            figures = "" if key in ("data", "model", "objective") else f" (it was {there.get(key)}, now {now[key]})"
-            raise UserError(
-                f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it."
-            )
 
 
 def _temporary() -> Path:

@@ -1,6 +1,8 @@
 """A run folder as an object."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,21 @@ class Run:
         """One list for each figure, one entry for each validation, as in Keras."""
         rows = self.metrics()
         return {name: [row.get(name) for row in rows] for name in dict.fromkeys(k for row in rows for k in row)}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps the folder for this process; raises `UserError` if another one is training in it. The system lets go when the holder dies."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a") as file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:
+                pass  # Windows has no such locks: two runs in one folder are the user's to avoid there.
+            except OSError as error:
+                raise UserError(f"Another process is training in {self.path}: wait for it, stop it, or choose another folder with --out.") from error
+            yield
 
     def record(self, row: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`."""

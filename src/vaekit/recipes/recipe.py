@@ -109,6 +109,10 @@ class Setting:
         return VAE(net, flat, decoder([likelihood.channels(channels), height, width], told), likelihood, condition)
 
 
+SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition"))
+"""The knobs that a person turns; the condition comes with the data."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A line of the index of recipes."""

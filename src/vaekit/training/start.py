@@ -1,0 +1,133 @@
+"""From a recipe and data to a finished run: what makes it the same run, the plan, the folder, and the loop."""
+
+import importlib.util
+import json
+import platform
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from vaekit import __version__
+from vaekit.data import Dataset
+from vaekit.data.cache import cache_folder
+from vaekit.errors import UserError
+from vaekit.part import spec
+from vaekit.recipes import SETTING_OPTIONS, Recipe
+from vaekit.run import Run
+from vaekit.training.options import Training
+from vaekit.training.progress import Watcher
+
+
+def identity(recipe: Recipe, data: Dataset, training: Training) -> dict[str, Any]:
+    """The options that make two runs the same run, as JSON."""
+    custom = {"model": spec(recipe.model), "objective": spec(recipe.objective)} if recipe.name == "custom" else {}
+    return {
+        "recipe": recipe.name,
+        **{k: recipe.options.get(k) for k in SETTING_OPTIONS},
+        **custom,
+        **data.options,
+        "limit": data.limit,
+        **training.to_json(),
+        "data": data.fingerprint,
+    }
+
+
+def start(
+    run: Run, recipe: Recipe, data: Dataset, training: Training, watcher: Watcher, trackers: tuple[str, ...] = (), save_seconds: float = 20.0
+) -> None:
+    """Starts the run of this folder, resumes it, or says that it is finished.
+
+    Raises:
+        UserError: if the folder holds something else, or the machine lacks what is asked for.
+    """
+    from accelerate import Accelerator
+
+    from vaekit.training.loop import Trainer
+    from vaekit.training.plan import Plan
+
+    options = identity(recipe, data, training)
+    if run.exists:
+        refuse_other(run, options)
+        if run.finished:
+            watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; start afresh in another folder with --out.")
+            return
+    elif run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
+        raise UserError(f"{run.path} exists and is no run: choose another folder with --out.")
+    check_machine(training, trackers)
+    tracking = {"log_with": list(trackers), "project_dir": str(run.path)} if trackers else {}
+    accelerator = Accelerator(
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        mixed_precision="fp16" if training.precision == "fp16" else "no",
+        **tracking,  # type: ignore[arg-type]
+    )
+    if not run.exists and accelerator.is_main_process:
+        _write_down(run, recipe, data, training, options, accelerator)
+    accelerator.wait_for_everyone()
+    plan = run.description["plan"]
+    if plan["processes"] != accelerator.num_processes:
+        watcher.say(f"The run was begun on {plan['processes']} processes and goes on on {accelerator.num_processes}: its last bits will differ.")
+    torch.set_num_threads(plan["threads"])
+    if trackers:
+        accelerator.init_trackers("vaekit", config={k: v for k, v in options.items() if isinstance(v, (int, float, str, bool))})
+    chosen = Plan(**{k: plan[k] for k in Plan.__dataclass_fields__})
+    with run.held() if accelerator.is_main_process else nullcontext():
+        Trainer(recipe, data, training, run, accelerator, chosen, plan["images"], watcher, save_seconds).train()
+    accelerator.end_training()
+
+
+def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, options: dict[str, Any], accelerator: Any) -> None:
+    """Measures what is measured at the start, and writes `run.json` before the first step."""
+    from vaekit.training.plan import choose, images_in
+    from vaekit.training.task import Task
+
+    task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics).to(accelerator.device)
+    size = min(training.batch_size, data.size("train"))
+    batch = data.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
+    total = max(round(training.epochs * data.size("train")), 1)
+    steps = total // size if training.minutes is None else 10**9
+    plan = choose(task, training, batch, steps, cache_folder())
+    if training.minutes is not None:
+        total = images_in(training.minutes, task, training, plan, batch, data.size("validation") / data.size("train"))
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.describe(
+        options=options,
+        plan={**plan.to_json(), "images": total, "batch_size": size, "processes": accelerator.num_processes, "device": str(accelerator.device)},
+        data={
+            "name": data.name,
+            "source": data.source,
+            "limit": data.limit,
+            "fingerprint": data.fingerprint,
+            "options": data.options,
+            "spec": data.spec.to_json(),
+            "sizes": {split: data.size(split) for split in ("train", "validation", "test")},
+        },
+        versions={"vaekit": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        parameters=sum(p.numel() for p in recipe.model.parameters()),
+        finished=False,
+    )
+
+
+def check_machine(training: Training, trackers: tuple[str, ...]) -> None:
+    """Raises `UserError` for what this machine does not have."""
+    if training.precision == "fp16" and not torch.cuda.is_available():
+        raise UserError("fp16 needs a GPU: choose --precision bf16 or fp32 here.")
+    known = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+    for name in trackers:
+        if name not in known:
+            raise UserError(f"There is no tracker '{name}': choose one of {', '.join(known)}.")
+        if importlib.util.find_spec(known[name]) is None:
+            raise UserError(f"The tracker '{name}' is not installed: pip install {name}.")
+
+
+def refuse_other(run: Run, options: dict[str, Any]) -> None:
+    """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
+    there = run.description["options"]
+    now = json.loads(json.dumps(options))
+    for key in [*(k for k in now if k != "data"), "data"]:
+        if there.get(key) != now[key]:
+            name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
+            figures = "" if key in ("data", "model", "objective") else f" (it was {there.get(key)}, now {now[key]})"
+            raise UserError(
+                f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it."
+            )
