@@ -302,6 +302,12 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        sentence = " ".join(str(error).split()) or "no message"
+        print(f"Error: {type(error).__name__}: {sentence}. This looks like a fault of vaekit: --debug shows where it happened.", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Our default: convolutions on patches beside a dense path, no batch norm, trained to converge."""
 
+from dataclasses import replace
 from typing import Any
 
 from vaekit.networks import ResNetDecoder, ResNetEncoder
@@ -31,7 +32,7 @@ def conv(s: Setting) -> Recipe:
         lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
         sigma="optimal",
     )
-    return Recipe(model, s.objective(warmup=0.1), defaults=CONVERGED)
+    return Recipe(model, s.objective(warmup=0.1), defaults=replace(CONVERGED, lr=steady_rate(2e-3, pixels)))
 
 
 CONVERGED = Training(
@@ -46,6 +47,11 @@ CONVERGED = Training(
     ema=0.999,
     clip=200.0,
 )
+
+
+def steady_rate(rate: float, dimensions: int) -> float:
+    """The learning rate for images of this many dimensions: with more of them the dense layers are wider, and what is steady at 28 x 28 diverges."""
+    return rate * min(1.0, (1024 / dimensions) ** 0.5)
 
 
 def stages(s: Setting, patch: int, smallest: int) -> int:
