@@ -17,7 +17,7 @@ export VAEKIT_CACHE ?= $(CURDIR)/.cache
 
 demo: .venv/.core  ## train on embedded digits from a fresh start, and measure, sample and reconstruct
 	rm -rf .demo
-	$(BIN)/vaekit train digits --epochs 60 --out .demo
+	$(BIN)/vaekit train digits --epochs 40 --out .demo
 	$(BIN)/vaekit evaluate .demo
 	$(BIN)/vaekit sample .demo -n 64 --out .demo/new.png
 	@echo "Look at .demo/samples.png, .demo/reconstructions.png, .demo/curves.png and .demo/new.png"

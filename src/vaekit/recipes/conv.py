@@ -32,7 +32,13 @@ def conv(s: Setting) -> Recipe:
         lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
         sigma="optimal",
     )
-    return Recipe(model, s.objective(warmup=0.1), defaults=replace(CONVERGED, lr=steady_rate(2e-3, pixels)))
+    return Recipe(model, s.objective(warmup=0.1), defaults=replace(converged(s), lr=steady_rate(2e-3, pixels)))
+
+
+def converged(s: Setting) -> Training:
+    """How a network is trained to the end: in smaller batches and more passes where there are few images, since it is steps that it needs."""
+    few = 0 < s.data.count < 20_000
+    return replace(CONVERGED, epochs=100, batch_size=32) if few else CONVERGED
 
 
 CONVERGED = Training(

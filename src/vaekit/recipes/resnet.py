@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from vaekit.networks import ResNetDecoder, ResNetEncoder
-from vaekit.recipes.conv import CONVERGED, stages, steady_rate
+from vaekit.recipes.conv import converged, stages, steady_rate
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
 
@@ -25,4 +25,4 @@ def resnet(s: Setting) -> Recipe:
         lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
         sigma="optimal",
     )
-    return Recipe(model, s.objective(warmup=0.1), defaults=replace(CONVERGED, lr=steady_rate(1e-3, s.data.dimensions), batch_size=64))
+    return Recipe(model, s.objective(warmup=0.1), defaults=replace(converged(s), lr=steady_rate(1e-3, s.data.dimensions)))
