@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py
 
-It writes a .npy file of images in pieces, trains one epoch on it with the command line in a process of its own, and watches the resident memory of that
-process and its children from the first moment to the last: packing, training, validation, checkpoints and pictures. It prints the highest value, exits 1
-when that is above the bound, and leaves nothing behind. One epoch, since every image of the training split has then been read.
+It writes a .npy file of images in pieces, trains one epoch on it with the command line in a process of its own, and watches the resident memory of
+that process and its children from the first moment to the last: packing, training, validation, checkpoints and pictures. It prints the highest value,
+exits 1 when that is above the bound, and leaves nothing behind. One epoch, since every image of the training split has then been read.
 
 Mapped pages of the packed file count as resident, as they do for whoever limits the memory of a process; the system's own file cache does not.
 """

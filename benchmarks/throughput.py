@@ -31,7 +31,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
-FASHION_MNIST = ("/usr/share/datasets/fashion-mnist",)
+MARK = "built-by-throughput"
+"""A file in the environments that this script built: no other folder is ever removed."""
 IMAGES = {64: 24_000, 256: 32_000}
 """Images that are timed at each batch size: about 6 seconds of the bare loop on two cores."""
 MUST_BARE, MUST_PEERS, AIM_PEERS = 0.95, 1.0, 2.0
@@ -73,11 +74,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every run to this file")
     args = parser.parse_args()
     deadline = time.monotonic() + 60 * args.minutes
+    args.environments = args.environments.absolute()
     try:
         pythons = {name: environment(args.environments / name, PEERS / f"{name}.txt", deadline) for name in ("pythae", "keras")}
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "images.npy"
-            np.save(data, fashion_mnist(args.data))
+            fashion_mnist(args.data, data)
             rows = list(measure(args, pythons, data, deadline))
     except Failure as failure:
         print(f"The benchmark could not be made: {failure}", file=sys.stderr)
@@ -103,9 +105,13 @@ def environment(folder: Path, requirements: Path, deadline: float) -> str:
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if holds(python, pins):
         return str(python)
+    if folder.exists() and not (folder / MARK).exists():
+        raise Failure(f"{folder} does not hold {', '.join(pins)}, and was not built by this script: remove it, or name another with --environments.")
     print(f"building {folder} with {', '.join(pins)} ...", flush=True)
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
     # One package after the other: pip then keeps the torch that it has for a peer that takes any.
     for command in [[sys.executable, "-m", "venv", str(folder)], *([str(python), "-m", "pip", "install", "--quiet", pin] for pin in pins)]:
         try:
@@ -133,17 +139,23 @@ def holds(python: Path, pins: list[str]) -> bool:
 # -- the data ------------------------------------------------------------------------------------------------------
 
 
-def fashion_mnist(place: Path | None) -> np.ndarray:
-    """The training images [60000, 28, 28] of Fashion-MNIST."""
-    places = [place] if place else [Path(p) for p in FASHION_MNIST]
-    for where in places:
-        if where.suffix == ".npy" and where.is_file():
-            return np.load(where)
-        for name in ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"):
-            if (where / name).is_file():
-                with gzip.open(where / name) if name.endswith(".gz") else open(where / name, "rb") as file:
-                    return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
-    raise Failure(f"there is no Fashion-MNIST in {', '.join(map(str, places))}: name its folder with --data.")
+def fashion_mnist(place: Path | None, target: Path) -> None:
+    """Writes the training images [60000, 28, 28] of Fashion-MNIST, from this folder or file or from where vaekit finds them."""
+    if place is None:
+        code = "import sys, numpy; from vaekit.data import fashion; numpy.save(sys.argv[1], fashion.load().parts[0])"
+        done = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True)
+        if done.returncode:
+            raise Failure(f"vaekit has no Fashion-MNIST for it, or is not installed in {sys.executable}:\n{done.stderr.strip()[-1000:]}")
+        return
+    if place.suffix == ".npy" and place.is_file():
+        np.save(target, np.load(place))
+        return
+    for name in ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"):
+        if (place / name).is_file():
+            with gzip.open(place / name) if name.endswith(".gz") else open(place / name, "rb") as file:
+                np.save(target, np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28))
+            return
+    raise Failure(f"there is no Fashion-MNIST in {place}.")
 
 
 # -- the runs ------------------------------------------------------------------------------------------------------
@@ -166,9 +178,9 @@ def measure(args: argparse.Namespace, pythons: dict[str, str], data: Path, deadl
 
 def quiet_run(contender: Contender, python: str, size: int, repeat: int, args: argparse.Namespace, data: Path, deadline: float) -> dict[str, Any]:
     """A run; made again, up to twice, when other processes took part of the machine."""
-    for attempt in range(3):
+    for _attempt in range(3):
         began = time.monotonic()
-        row = {"batch_size": size, "repeat": repeat, "contender": contender.key} | run(contender, python, size, args, data)
+        row = {"batch_size": size, "repeat": repeat, "contender": contender.key} | run(contender, python, size, args, data, deadline)
         others = row["others_cores"]
         busy = others is not None and others > OTHERS
         note = f"   other processes took {others:.2f} cores" if busy else ""
@@ -178,7 +190,8 @@ def quiet_run(contender: Contender, python: str, size: int, repeat: int, args: a
     return row
 
 
-def run(contender: Contender, python: str, size: int, args: argparse.Namespace, data: Path) -> dict[str, Any]:
+def run(contender: Contender, python: str, size: int, args: argparse.Namespace, data: Path, deadline: float) -> dict[str, Any]:
+    limit = max(min(300.0, deadline - time.monotonic()), 30.0)
     images = args.images or IMAGES.get(size, 30_000)
     command = [python, str(PEERS / contender.script), "--data", str(data), "--batch-size", str(size), "--images", str(images)]
     command += ["--threads", str(args.threads), *contender.options]
@@ -187,9 +200,9 @@ def run(contender: Contender, python: str, size: int, args: argparse.Namespace, 
         try:
             # A cache of its own: vaekit keeps there which precision it found to be the fastest.
             variables = {**os.environ, "VAEKIT_CACHE": str(Path(folder) / "cache")}
-            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, timeout=300)
+            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, timeout=limit)
         except subprocess.TimeoutExpired:
-            raise Failure(f"{contender.title} took more than 300 s at batch {size}.") from None
+            raise Failure(f"{contender.title} took more than {limit:.0f} s at batch {size}.") from None
         wall = time.monotonic() - began
         others = None if busy is None else (busy_seconds() - busy - (children_seconds() - own)) / wall
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -253,9 +266,8 @@ def table(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
             last = [r for r in rows if r["batch_size"] == size and r["contender"] == contender.key][-1]
             spread = f"({min(values):,.0f} to {max(values):,.0f})"
             precision = f"  chose {last['precision']}" if contender is AUTO and "precision" in last else ""
-            print(
-                f"{size:>5}  {contender.title:<18} {statistics.median(values):>9,.0f}  {spread:<17}  {last['loss_first']:.0f} -> {last['loss']:.0f}{precision}"
-            )
+            loss = f"{last['loss_first']:.0f} -> {last['loss']:.0f}"
+            print(f"{size:>5}  {contender.title:<18} {statistics.median(values):>9,.0f}  {spread:<17}  {loss}{precision}")
     print(f"\n{'batch':>5}  {'ratio':<40} {'median':>6}  {'(lowest to highest)':<20} of the medians")
     for size in args.batch_sizes:
         for (above, below), found in zip(PAIRS, ratios(rows, size).values(), strict=True):
@@ -277,7 +289,7 @@ def judge(rows: list[dict[str, Any]], size: int) -> list[str]:
     bare = median(rows, size, FP32, BARE)
     if bare < MUST_BARE:
         missed.append(
-            f"batch {size}: vaekit in float32 is {100 * (1 - bare):.1f} % slower than the bare loop; at most {100 * (1 - MUST_BARE):.0f} % is allowed."
+            f"batch {size}: vaekit in float32 is {100 * (1 - bare):.1f} % slower than the bare loop; {100 * (1 - MUST_BARE):.0f} % is allowed."
         )
     for peer in (PYTHAE, KERAS):
         ratio = median(rows, size, AUTO, peer)

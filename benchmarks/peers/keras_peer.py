@@ -64,38 +64,27 @@ class VAE(keras.Model):
 
 
 class Timer(keras.callbacks.Callback):
-    def __init__(self, clock: Clock, batch_size: int, chunk: int) -> None:
+    def __init__(self, clock: Clock, batch_size: int) -> None:
         super().__init__()
-        self.clock, self.batch_size, self.chunk = clock, batch_size, chunk
+        self.clock, self.batch_size = clock, batch_size
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.clock.step(self.batch_size * self.chunk, self.chunk):
+        if self.clock.step(self.batch_size):
             self.model.stop_training = True
 
 
 def main() -> None:
     args = arguments()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(int(os.environ.get("INTER", "2")))
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     keras.utils.set_random_seed(0)
     data = images(args.data)[..., None].astype(np.float32) / 255
     data = data[: len(data) // args.batch_size * args.batch_size]  # whole batches, so that counting steps counts images
     model = VAE()
-    chunk = int(os.environ.get("SPE", "1"))
-    jit = {"auto": "auto", "1": True, "0": False}[os.environ.get("JIT", "auto")]
-    model.compile(optimizer=keras.optimizers.Adam(1e-3, epsilon=1e-8), jit_compile=jit, steps_per_execution=chunk)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3, epsilon=1e-8), jit_compile="auto")
     first = float(model(data[:1000]))
     clock = Clock(args.warmup, args.images)
-    if os.environ.get("TFDATA"):
-        ds = (
-            tf.data.Dataset.from_tensor_slices(data)
-            .shuffle(len(data) if os.environ["TFDATA"] == "full" else 10000)
-            .batch(args.batch_size, drop_remainder=True)
-            .prefetch(2)
-        )
-        model.fit(ds, epochs=1000, verbose=0, callbacks=[Timer(clock, args.batch_size, chunk)])
-    else:
-        model.fit(data, batch_size=args.batch_size, epochs=1000, verbose=0, callbacks=[Timer(clock, args.batch_size, chunk)])
+    model.fit(data, batch_size=args.batch_size, epochs=1000, verbose=0, callbacks=[Timer(clock, args.batch_size)])
     report(clock, first, float(model(data[:1000])))
 
 

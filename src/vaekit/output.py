@@ -98,8 +98,9 @@ class LatentTerm:
 
     def rate(self, analytic: bool = True) -> Float[Tensor, "N"]:
         """KL(q || p) in nats: in closed form where there is one and `analytic`, else the sample's log q - log p."""
-        if analytic and self.kl is not None:
-            return self.kl.flatten(1).sum(1)
+        kl = self.kl
+        if analytic and kl is not None:
+            return self._once("rate", lambda: kl.flatten(1).sum(1))
         return self.log_q - self.log_p
 
     def entropy(self) -> Float[Tensor, "N"]:

@@ -95,6 +95,9 @@ def test_a_stopped_run_with_a_critic_is_the_same_run(tmp_path: Path, monkeypatch
     resumed = vaekit.fit(recipe(), x, out=tmp_path / "stopped", **options)
     one, two = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(one[k], two[k]) for k in one)
-    with safe_open(tmp_path / "whole" / "checkpoints" / "last.safetensors", "pt") as a, safe_open(resumed.checkpoints / "last.safetensors", "pt") as b:
+    with (
+        safe_open(tmp_path / "whole" / "checkpoints" / "last.safetensors", "pt") as a,
+        safe_open(resumed.checkpoints / "last.safetensors", "pt") as b,
+    ):
         names = [k for k in a.keys() if "critic" in k]  # noqa: SIM118 (not a dictionary)
         assert names and all(torch.equal(a.get_tensor(k), b.get_tensor(k)) for k in names)

@@ -15,6 +15,7 @@ from vaekit.errors import UserError
 from vaekit.part import spec
 from vaekit.recipes import SETTING_OPTIONS, Recipe
 from vaekit.run import Run
+from vaekit.training.memory import keep_freed_memory
 from vaekit.training.options import Training
 from vaekit.training.progress import Watcher
 
@@ -46,6 +47,7 @@ def start(
     from vaekit.training.loop import Trainer
     from vaekit.training.plan import Plan
 
+    keep_freed_memory()
     options = identity(recipe, data, training)
     if run.exists:
         refuse_other(run, options)
