@@ -173,3 +173,16 @@ def test_a_log_q_stopped_carries_gradient_through_the_sample_alone() -> None:
     (through,) = torch.autograd.grad(term.log_q.sum(), head, retain_graph=True)
     assert torch.allclose(term.log_q_stopped, term.log_q)
     assert not torch.allclose(stopped, through)
+
+
+@pytest.mark.parametrize("sigma", [0.3, "learned", "learned-per-channel", "optimal"])
+def test_the_shorter_sum_is_the_sum(sigma: float | str) -> None:
+    """total_log_prob is log_prob summed over the image, with the same gradients."""
+    model = scrambled(vae("mlp", likelihood=Gaussian(sigma=sigma, channels=2)))
+    px = model(batch()).px
+    target = torch.randint(0, 256, px.mean.shape).float()
+    parameters = [p for p in model.parameters()]
+    short = torch.autograd.grad(px.total_log_prob(target).sum(), parameters, retain_graph=True, allow_unused=True)
+    long = torch.autograd.grad(px.log_prob(target).sum(), parameters, allow_unused=True)
+    assert torch.allclose(px.total_log_prob(target), px.log_prob(target).sum((1, 2, 3)), rtol=1e-5)
+    assert all((a is None and b is None) or torch.allclose(a, b, rtol=1e-3, atol=1e-2) for a, b in zip(short, long, strict=True))

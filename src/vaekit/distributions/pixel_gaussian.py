@@ -57,3 +57,10 @@ class PixelGaussian(Distribution):
         loc, value = torch.broadcast_tensors(self.loc, value)
         squared_error = F.mse_loss(loc, value, reduction="none")
         return squared_error * (-0.5 * torch.exp(-2 * self.log_scale)) + (-_HALF_LOG_TWO_PI - self.log_scale)
+
+    def total_log_prob(self, value: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
+        """The sum of `log_prob` over each image, in nats: the errors are summed before anything else is done with them."""
+        squared_error = F.mse_loss(self.loc, value, reduction="none").flatten(2).sum(2)
+        scale = self.log_scale.flatten()
+        pixels = self.loc.shape[2] * self.loc.shape[3]
+        return (squared_error * (-0.5 * torch.exp(-2 * scale)) - pixels * (_HALF_LOG_TWO_PI + scale)).sum(1)

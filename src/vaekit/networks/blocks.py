@@ -17,6 +17,11 @@ def padded(x: Float[Tensor, "N C H W"], multiple: int) -> Float[Tensor, "N C H2 
     return x if height == width == 0 else F.pad(x, (0, width, 0, height), mode="replicate")
 
 
+def cropped(x: Float[Tensor, "N C H2 W2"], height: int, width: int) -> Float[Tensor, "N C H W"]:
+    """The top left corner; what has the size already is left alone, since a slice costs two copies on the way back."""
+    return x if tuple(x.shape[2:]) == (height, width) else x[:, :, :height, :width]
+
+
 def ceil_div(n: int, by: int) -> int:
     return -(-n // by)
 

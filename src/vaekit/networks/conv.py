@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vaekit.networks.base import Decoder, Encoder
-from vaekit.networks.blocks import ceil_div, conditioned
+from vaekit.networks.blocks import ceil_div, conditioned, cropped
 
 
 class ConvEncoder(Encoder):
@@ -55,4 +55,4 @@ class ConvDecoder(Decoder):
         self.convolutions = nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], params, 4, stride=2, padding=1))
 
     def forward(self, d: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None, target: Tensor | None = None) -> Float[Tensor, "N P H W"]:
-        return self.convolutions(self.dense(conditioned(d, c)).view(-1, *self.map))[:, :, : self.height, : self.width]
+        return cropped(self.convolutions(self.dense(conditioned(d, c)).view(-1, *self.map)), self.height, self.width)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.networks.base import Decoder, Encoder
-from vaekit.networks.blocks import GatedDense, ResidualBlock, ceil_div, conditioned, padded
+from vaekit.networks.blocks import GatedDense, ResidualBlock, ceil_div, conditioned, cropped, padded
 
 
 class ResNetEncoder(Encoder):
@@ -102,7 +102,7 @@ class ResNetDecoder(Decoder):
     def forward(self, d: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None, target: Tensor | None = None) -> Float[Tensor, "N P H W"]:
         d = conditioned(d, c)
         h = F.silu(self.convolutions(self.dense(d).view(-1, *self.map)))
-        params = F.pixel_shuffle(self.head(h), self.patch)[:, :, : self.height, : self.width] + self.bias
+        params = cropped(F.pixel_shuffle(self.head(h), self.patch), self.height, self.width) + self.bias
         return params if self.shortcut is None else params + self.shortcut(d).view(-1, *self.bias.shape)
 
     def initialize(self, bias: Float[Tensor, "P H W"] | None) -> None:

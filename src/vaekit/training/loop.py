@@ -184,7 +184,8 @@ class Trainer:
         set_rate(self.optimizer, rate := t.rate(fraction) * c.rate_scale)
         self.schedule["lr"] = rate
         seed_step(t.seed, self.rank, position)
-        self.prepared.train()
+        if not self.task.training:
+            self.prepared.train()
         step = self.prepared(batch)
         self.accelerator.backward(step.loss / self.dimensions)
         if not self._limited():

@@ -14,6 +14,8 @@ def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimiz
     matrices = [p for p in module.parameters() if p.requires_grad and p.dim() >= 2]
     others = [p for p in module.parameters() if p.requires_grad and p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if training.weight_decay == 0:
+        groups = [{"params": matrices + others}]
     groups = [g for g in groups if g["params"]]
     if training.optimizer == "adamax":
         return torch.optim.Adamax(groups, lr=training.lr, betas=training.betas)

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent
 
+from vaekit.distributions.kl import UnitNormal
 from vaekit.latents.base import DensityPrior
 
 
@@ -23,7 +24,7 @@ class StandardNormal(DensityPrior):
         self.register_buffer("one", torch.ones(*shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        return Independent(Normal(self.zero, self.one, validate_args=False), self.zero.dim(), validate_args=False)
+        return Independent(UnitNormal(self.zero, self.one, validate_args=False), self.zero.dim(), validate_args=False)
 
     def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return temperature * torch.randn(n, *self.zero.shape, device=self.zero.device)
