@@ -45,7 +45,7 @@ class ClassCondition(Condition):
 
 
 class AttributeCondition(Condition):
-    """The attribute vector, standardized by the training data's mean and standard deviation."""
+    """The attribute vector, standardized by the mean and standard deviation of the first batch that it saw (up to 1,024 training images)."""
 
     mean: Tensor
     std: Tensor
