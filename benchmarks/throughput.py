@@ -33,11 +33,11 @@ HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
 MARK = "built-by-throughput"
 """A file in the environments that this script built: no other folder is ever removed."""
-IMAGES = {64: 24_000, 256: 32_000}
-"""Images that are timed at each batch size: about 6 seconds of the bare loop on two cores."""
+IMAGES = {64: 4_800, 256: 7_680}
+"""Images of one turn at each batch size: about a second of the bare loop on two cores."""
 MUST_BARE, MUST_PEERS, AIM_PEERS = 0.95, 1.0, 2.0
-OTHERS = 0.1
-"""Cores that other processes may take during a run; above it the run is made again."""
+OTHERS = 0.25
+"""Cores that other processes may take in a turn; where they took more in every tenth turn, the table says so."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Failure(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=60, help="of each contender at each batch size")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--images", type=int, help=f"images that are timed in each run (default: {IMAGES})")
+    parser.add_argument("--images", type=int, help=f"images of one turn (default: {IMAGES})")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=24, help="no repeat is begun that would end later than this (default: 24)")
+    parser.add_argument("--minutes", type=float, default=24, help="no turn is begun that would end later than this (default: 24)")
     parser.add_argument("--data", type=Path, help="Fashion-MNIST: its folder of idx files, or a .npy file of uint8 images [N, 28, 28]")
     parser.add_argument("--environments", type=Path, default=HERE.parent / ".bench", help="where the peers' environments are, or are built")
     parser.add_argument("--json", type=Path, help="write every run to this file")
@@ -86,7 +86,18 @@ def main() -> int:
         return 2
     if args.json:
         about = {"machine": machine(), "threads": args.threads, "batch_sizes": args.batch_sizes}
-        args.json.write_text(json.dumps(about | {"ratios": {b: ratios(rows, b) for b in args.batch_sizes}, "rows": rows}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps(
+                about
+                | {
+                    "ratios": {b: ratios(rows, b) for b in args.batch_sizes},
+                    "rows": rows,
+                    "ends": [{"batch_size": b, "contender": c} | e for (b, c), e in LOSSES.items()],
+                },
+                indent=1,
+            )
+            + "\n"
+        )
     table(rows, args)
     missed = [complaint for size in args.batch_sizes for complaint in judge(rows, size)]
     for complaint in missed:
@@ -158,60 +169,92 @@ def fashion_mnist(place: Path | None, target: Path) -> None:
     raise Failure(f"there is no Fashion-MNIST in {place}.")
 
 
-# -- the runs ------------------------------------------------------------------------------------------------------
+# -- the turns -----------------------------------------------------------------------------------------------------
 
 
 def measure(args: argparse.Namespace, pythons: dict[str, str], data: Path, deadline: float) -> Iterator[dict[str, Any]]:
-    """One row for each run: the contenders in turn, forwards and backwards by turns, so that a drift of the machine hits all alike."""
-    longest = 0.0
-    for repeat in range(args.repeats):
-        began = time.monotonic()
-        if repeat and began + 1.1 * longest > deadline:
-            print(f"stopped after {repeat} of {args.repeats} repeats: the time is over")
-            return
-        for size in args.batch_sizes:
-            for contender in CONTENDERS[:: 1 if repeat % 2 == 0 else -1]:
-                python = sys.executable if contender.environment is None else pythons[contender.environment]
-                yield quiet_run(contender, python, size, repeat, args, data, deadline)
-        longest = max(longest, time.monotonic() - began)
+    """One row for each turn. The contenders of a batch size are alive together, and one of them trains at a time."""
+    began = time.monotonic()
+    for n, size in enumerate(args.batch_sizes, 1):
+        until = began + (deadline - began) * n / len(args.batch_sizes)
+        with contextlib.ExitStack() as stack:
+            running = [stack.enter_context(Running(c, size, args, pythons, data)) for c in CONTENDERS]
+            for turn in range(args.turns):
+                if time.monotonic() > until - 30:
+                    print(f"batch {size}: stopped after {turn} of {args.turns} turns: the time is over")
+                    break
+                # Forwards and backwards by turns, so that a drift of the machine hits all alike.
+                for contender in running[:: 1 if turn % 2 == 0 else -1]:
+                    before, own, wall = busy_seconds(), contender.busy(), time.monotonic()
+                    row = contender.turn()
+                    if before is not None and own is not None:
+                        row["others_cores"] = round((busy_seconds() - before - (contender.busy() - own)) / (time.monotonic() - wall), 3)
+                    yield {"batch_size": size, "turn": turn, "contender": contender.key} | row
+                if (turn + 1) % 10 == 0:
+                    print(f"batch {size}: {turn + 1} turns", flush=True)
+            for contender in running:
+                LOSSES[size, contender.key] = contender.end()
 
 
-def quiet_run(contender: Contender, python: str, size: int, repeat: int, args: argparse.Namespace, data: Path, deadline: float) -> dict[str, Any]:
-    """A run; made again, up to twice, when other processes took part of the machine."""
-    for _attempt in range(3):
-        began = time.monotonic()
-        row = {"batch_size": size, "repeat": repeat, "contender": contender.key} | run(contender, python, size, args, data, deadline)
-        others = row["others_cores"]
-        busy = others is not None and others > OTHERS
-        note = f"   other processes took {others:.2f} cores" if busy else ""
-        print(f"repeat {repeat + 1}  batch {size:<4} {contender.title:<18} {row['images_per_second']:>8,.0f} images/s{note}", flush=True)
-        if not busy or time.monotonic() + 2 * (time.monotonic() - began) > deadline:
-            break
-    return row
+LOSSES: dict[tuple[int, str], dict[str, Any]] = {}
+"""What each contender said at its end, by batch size."""
 
 
-def run(contender: Contender, python: str, size: int, args: argparse.Namespace, data: Path, deadline: float) -> dict[str, Any]:
-    limit = max(min(300.0, deadline - time.monotonic()), 30.0)
-    images = args.images or IMAGES.get(size, 30_000)
-    command = [python, str(PEERS / contender.script), "--data", str(data), "--batch-size", str(size), "--images", str(images)]
-    command += ["--threads", str(args.threads), *contender.options]
-    with tempfile.TemporaryDirectory() as folder:
-        began, busy, own = time.monotonic(), busy_seconds(), children_seconds()
-        try:
-            # A cache of its own: vaekit keeps there which precision it found to be the fastest.
-            variables = {**os.environ, "VAEKIT_CACHE": str(Path(folder) / "cache")}
-            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, timeout=limit)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"{contender.title} took more than {limit:.0f} s at batch {size}.") from None
-        wall = time.monotonic() - began
-        others = None if busy is None else (busy_seconds() - busy - (children_seconds() - own)) / wall
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not lines:
-        raise Failure(f"{contender.title} ended with {done.returncode} at batch {size}:\n{done.stderr.strip()[-2000:]}")
-    row = json.loads(lines[-1])
-    if not row["loss"] < row["loss_first"]:
-        raise Failure(f"{contender.title} does not learn: its loss went from {row['loss_first']} to {row['loss']}.")
-    return row | {"wall_seconds": round(wall, 2), "others_cores": None if others is None else round(others, 3)}
+class Running:
+    """A contender's process: it has warmed up, and trains when it is told to."""
+
+    def __init__(self, contender: Contender, size: int, args: argparse.Namespace, pythons: dict[str, str], data: Path) -> None:
+        self.key, self.title, self.size = contender.key, contender.title, size
+        python = sys.executable if contender.environment is None else pythons[contender.environment]
+        self.command = [python, str(PEERS / contender.script), "--data", str(data), "--batch-size", str(size)]
+        self.command += ["--images", str(args.images or IMAGES.get(size, 6_400)), "--threads", str(args.threads), *contender.options]
+
+    def __enter__(self) -> "Running":
+        self.folder = tempfile.TemporaryDirectory()
+        self.errors = open(Path(self.folder.name) / "stderr", "w+")
+        # A cache of its own: vaekit keeps there which precision it found to be the fastest.
+        variables = {**os.environ, "VAEKIT_CACHE": str(Path(self.folder.name) / "cache")}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}
+        self.process = subprocess.Popen(self.command, cwd=self.folder.name, env=variables, **pipes)
+        if not self._line().get("ready"):
+            raise Failure(f"{self.title} did not get ready at batch {self.size}.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+        self.folder.cleanup()
+
+    def turn(self) -> dict[str, Any]:
+        return self._tell("go")
+
+    def end(self) -> dict[str, Any]:
+        line = self._tell("end")
+        if not line["loss"] < line["loss_first"]:
+            raise Failure(f"{self.title} does not learn: its loss went from {line['loss_first']} to {line['loss']}.")
+        return line
+
+    def _tell(self, word: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.errors.seek(0)
+        raise Failure(f"{self.title} ended with {self.process.wait()} at batch {self.size}:\n{self.errors.read().strip()[-2000:]}")
+
+    def busy(self) -> float | None:
+        """Processor seconds of this process so far, where it is known (Linux)."""
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return None
 
 
 def busy_seconds() -> float | None:
@@ -222,17 +265,11 @@ def busy_seconds() -> float | None:
     return None
 
 
-def children_seconds() -> float:
-    """Processor time that this process's children, and itself, have taken so far."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
 # -- what came out -------------------------------------------------------------------------------------------------
 
 
 def rates(rows: list[dict[str, Any]], size: int, contender: Contender) -> list[float]:
-    """Images per second in each repeat."""
+    """Images per second in each turn."""
     return [r["images_per_second"] for r in rows if r["batch_size"] == size and r["contender"] == contender.key]
 
 
@@ -248,8 +285,13 @@ def ratios(rows: list[dict[str, Any]], size: int) -> dict[str, dict[str, Any]]:
     for above, below in PAIRS:
         values = paired(rows, size, above, below)
         of_medians = statistics.median(rates(rows, size, above)) / statistics.median(rates(rows, size, below))
-        found[f"{above.key}/{below.key}"] = {"median": statistics.median(values), "of_medians": of_medians, "repeats": values}
+        found[f"{above.key}/{below.key}"] = {"median": statistics.median(values), "of_medians": of_medians, "turns": values}
     return found
+
+
+def tails(values: list[float]) -> tuple[float, float]:
+    """The tenth and the ninetieth percentile."""
+    return float(np.quantile(values, 0.1)), float(np.quantile(values, 0.9))
 
 
 def median(rows: list[dict[str, Any]], size: int, above: Contender, below: Contender) -> float:
@@ -257,29 +299,32 @@ def median(rows: list[dict[str, Any]], size: int, above: Contender, below: Conte
 
 
 def table(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
-    repeats = len(rates(rows, args.batch_sizes[0], BARE))
-    print(f"\nThe tutorial's network on Fashion-MNIST, {args.threads} threads, {machine()}; median of {repeats} repeats (lowest to highest)\n")
+    turns = len(rates(rows, args.batch_sizes[0], BARE))
+    print(
+        f"\nThe tutorial's network on Fashion-MNIST, {args.threads} threads, {machine()}; median of {turns} turns (tenth to ninetieth percentile)\n"
+    )
     print(f"{'batch':>5}  {'':<18} {'images/s':>9}  {'':<17}  loss, in its own units")
     for size in args.batch_sizes:
         for contender in CONTENDERS:
             values = rates(rows, size, contender)
-            last = [r for r in rows if r["batch_size"] == size and r["contender"] == contender.key][-1]
-            spread = f"({min(values):,.0f} to {max(values):,.0f})"
-            precision = f"  chose {last['precision']}" if contender is AUTO and "precision" in last else ""
+            last, (low, high) = LOSSES[size, contender.key], tails(values)
+            spread = f"({low:,.0f} to {high:,.0f})"
+            precision = f"  chose {last['plan']}" if contender is AUTO else ""
             loss = f"{last['loss_first']:.0f} -> {last['loss']:.0f}"
             print(f"{size:>5}  {contender.title:<18} {statistics.median(values):>9,.0f}  {spread:<17}  {loss}{precision}")
-    print(f"\n{'batch':>5}  {'ratio':<40} {'median':>6}  {'(lowest to highest)':<20} of the medians")
+    print(f"\n{'batch':>5}  {'ratio':<40} {'median':>6}  {'(10 % to 90 %)':<20} of the medians")
     for size in args.batch_sizes:
         for (above, below), found in zip(PAIRS, ratios(rows, size).values(), strict=True):
-            values = found["repeats"]
-            spread = f"({min(values):.3f} to {max(values):.3f})"
+            low, high = tails(found["turns"])
+            spread = f"({low:.3f} to {high:.3f})"
             print(f"{size:>5}  {above.title + ' / ' + below.title:<40} {found['median']:>6.3f}  {spread:<20} {found['of_medians']:.3f}")
     for size in args.batch_sizes:
         slower = min(median(rows, size, AUTO, PYTHAE), median(rows, size, AUTO, KERAS))
         print(f"aim at batch {size}: {AIM_PEERS:g} times the faster peer, {'reached' if slower >= AIM_PEERS else 'not reached'} with {slower:.2f}")
-    disturbed = [r for r in rows if (r["others_cores"] or 0) > OTHERS]
-    if disturbed:
-        print(f"other processes took part of the machine in {len(disturbed)} of {len(rows)} runs: the figures above are worth little")
+    # A neighbour that has just waited still spins for a moment: a few such turns are no disturbance.
+    disturbed = [r for r in rows if r.get("others_cores", 0) > OTHERS]
+    if len(disturbed) > len(rows) / 10:
+        print(f"other processes took part of the machine in {len(disturbed)} of {len(rows)} turns: the figures above are worth little")
     print()
 
 

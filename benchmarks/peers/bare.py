@@ -57,7 +57,7 @@ def main() -> None:
                 first = loss.item()
             total = 0.98 * total + 0.02 * loss.detach()
             if clock.step(len(rows)):
-                return report(clock, first, total.item())
+                return report(first, total.item())
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main() -> None:
     first = float(model(data[:1000]))
     clock = Clock(args.warmup, args.images)
     model.fit(data, batch_size=args.batch_size, epochs=1000, verbose=0, callbacks=[Timer(clock, args.batch_size)])
-    report(clock, first, float(model(data[:1000])))
+    report(first, float(model(data[:1000])))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main() -> None:
         with contextlib.suppress(Done):
             BaseTrainer(model, dataset, training_config=config, callbacks=[Timer(clock, args.batch_size)]).train()
     with torch.no_grad():
-        report(clock, first, model(probe).loss.item())
+        report(first, model(probe).loss.item())
 
 
 if __name__ == "__main__":

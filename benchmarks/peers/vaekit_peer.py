@@ -56,14 +56,7 @@ def main() -> None:
         )
     except Done:
         plan = vaekit.load("run").description["plan"]
-        report(
-            timer.clock,
-            timer.first,
-            timer.loss,
-            version=f"torch {torch.__version__}",
-            precision=plan["precision"],
-            channels_last=plan["channels_last"],
-        )
+        report(timer.first, timer.loss, plan=" ".join(f"{k}={v}" for k, v in plan.items() if k in ("precision", "channels_last", "compile")))
 
 
 if __name__ == "__main__":

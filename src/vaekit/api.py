@@ -21,7 +21,7 @@ from vaekit.evaluation import report
 from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
-from vaekit.recipes import DEFAULT, SETTING_OPTIONS, Recipe, build_recipe
+from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
 from vaekit.run import Run
 from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
@@ -57,6 +57,13 @@ def recipe(
     return build_recipe(name, data, **options)
 
 
+def about(name: str) -> tuple[Entry, dict[str, Any]]:
+    """The recipe of this name in the index, and the knobs that it alone has, with their own values."""
+    with torch.random.fork_rng(devices=[]):
+        own = knobs(name)
+    return RECIPES[name], own
+
+
 def fit(
     recipe: Recipe | VAE | str,
     data: Any,
@@ -79,7 +86,7 @@ def fit(
         trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
         save_seconds: at least this long between checkpoints.
         options: epochs, batch_size, minutes, lr, ... (`Training`); size, fit, channels, binarize, condition, limit (`open_data`); for a recipe
-            by name also latent, scale, likelihood, sigma, beta, free_bits, warmup (`Setting`).
+            by name also latent, scale, likelihood, sigma, beta, free_bits, warmup, knobs (`Setting`).
 
     Raises:
         UserError: for options that are not known, data that cannot be read or scored, and a folder that holds another run.

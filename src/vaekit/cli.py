@@ -79,6 +79,12 @@ def train(
     beta: Annotated[float | None, typer.Option(help="Weight of the divergence; 1 is the ELBO.", rich_help_panel="Model")] = None,
     free_bits: Annotated[float | None, typer.Option(help="Nats of each latent dimension that cost nothing.", rich_help_panel="Model")] = None,
     warmup: Annotated[float | None, typer.Option(help="Fraction of the run over which beta rises from 0.", rich_help_panel="Model")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A knob of this recipe alone, NAME=VALUE; may be repeated ('vaekit recipes NAME' lists them).", rich_help_panel="Model"
+        ),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Height, or HxW; chosen from the images if not given.", rich_help_panel="Data")] = None,
     fit: Annotated[str | None, typer.Option(help="How images get that size: crop, pad or stretch.", rich_help_panel="Data")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 2 grey + alpha, 3 colour, 4 colour + alpha.", rich_help_panel="Data")] = None,
@@ -130,6 +136,7 @@ def train(
         beta=beta,
         free_bits=free_bits,
         warmup=warmup,
+        knobs=_knobs(set_ or []),
         size=size,
         fit=fit,
         channels=channels,
@@ -153,11 +160,21 @@ def train(
         _summary(run)
 
 
+def _knobs(pairs: list[str]) -> dict[str, float | str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"--set takes NAME=VALUE, and not '{pair}'.")
+    return {name: _number(value) for name, _, value in (pair.partition("=") for pair in pairs)}  # type: ignore[misc]
+
+
 def _summary(run: Any) -> None:
-    best = max(run.metrics(), key=lambda row: row["val_elbo_nats"] if row["val_elbo_nats"] is not None else float("-inf"))
-    figures = ", ".join(f"{name} {best[f'val_{name}_nats']:.2f}" for name in ("rate", "distortion"))
-    elbo = f"validation ELBO {best['val_elbo_nats']:.2f} nats per image ({figures})"
-    print(f"{run.path}: {elbo} at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training.")
+    rows = run.metrics()
+    best = max(rows, key=lambda row: row["val_elbo_nats"]) if all(row["val_elbo_nats"] is not None for row in rows) else rows[-1]
+    if run.description.get("select") == "last":
+        best = rows[-1]
+    names = [name for name in ("elbo", "rate", "distortion") if best[f"val_{name}_nats"] is not None]
+    figures = ", ".join(f"{'ELBO' if name == 'elbo' else name} {best[f'val_{name}_nats']:.2f}" for name in names)
+    print(f"{run.path}: validation {figures} nats per image at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training.")
     print(f"Pictures: {', '.join(p.name for p in sorted(run.path.glob('*.png')))}. Next: vaekit evaluate {run.path}; vaekit sample {run.path} -n 64")
 
 
@@ -240,8 +257,16 @@ def data_(
 
 
 @app.command(rich_help_panel="Look")
-def recipes(json_: Json = False) -> None:
-    """List the recipes with their papers."""
+def recipes(name: Annotated[str | None, typer.Argument(help="A recipe, for its paper and its knobs.")] = None, json_: Json = False) -> None:
+    """List the recipes with their papers, or tell of one of them."""
+    if name is not None:
+        entry, own = api.about(name)
+        if json_:
+            print(json.dumps({**entry.to_json(), "knobs": own}, indent=2))
+            return
+        print(f"{entry.name} ({entry.year}): {entry.good_for}", entry.paper, entry.url, sep="\n")
+        print("Knobs: " + (", ".join(f"--set {k}={v}" for k, v in own.items()) or "none of its own"))
+        return
     if json_:
         print(json.dumps([entry.to_json() for entry in RECIPES.values()], indent=2))
         return

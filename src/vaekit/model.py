@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.errors import UserError
-from vaekit.latents.base import Latent, Prior
+from vaekit.latents.base import Anchors, Features, Latent, Prior
 from vaekit.likelihoods.base import Likelihood
 from vaekit.networks.base import Decoder, Encoder
 from vaekit.networks.condition import Condition
@@ -32,6 +32,7 @@ class VAE(Part):
         likelihood: p(x|z).
         condition: embeds what the model is told; None for an unconditional model.
         sampler: a prior fitted afterwards to the codes; `sample` uses it when there is one.
+        sees_mask: missing pixels are 0 in the network input, and the mask stands beside it as C more channels.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class VAE(Part):
         likelihood: Likelihood,
         condition: Condition | None = None,
         sampler: Prior | None = None,
+        sees_mask: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -50,17 +52,19 @@ class VAE(Part):
         self.likelihood = likelihood
         self.condition = condition
         self.sampler = sampler
+        self.sees_mask = sees_mask
 
     def forward(self, batch: Batch | Tensor, k: int = 1) -> VAEOutput:
         """One pass with k posterior samples for each image, folded into the batch between the encoder and the latent."""
         batch = Batch.of(batch)
-        c = self._embed(batch.condition)
-        h = self._encode(batch.x, c)
-        return self._observe(batch, h, c, k)
+        c = self.embed(batch.condition)
+        h = self._encode(batch, c)
+        return self._observe(batch, h, c, self.anchors(batch.index), k)
 
-    def _observe(self, batch: Batch, h: Tensor, c: Tensor | None, k: int) -> VAEOutput:
+    def _observe(self, batch: Batch, h: Features, c: Tensor | None, anchors: Anchors | None, k: int) -> VAEOutput:
         c_k = None if c is None else fold(c, k)
-        d, terms = self.latent.infer(fold(h, k), c=c_k)
+        label = batch.label if self.training else None
+        d, terms = self.latent.infer(_folded(h, k), anchors=_anchors_for(anchors, k), c=c_k, label=None if label is None else fold(label, k))
         px = self.likelihood(self.decoder(d, c_k))
         target = self.likelihood.target(batch.x)
         log_px = total_log_prob(px, fold(target, k), None if batch.mask is None else fold(batch.mask, k))
@@ -69,25 +73,43 @@ class VAE(Part):
             stats["latent"] = {f"{i}.{name}": value for i, term in enumerate(terms) for name, value in term.stats.items()}
         return VAEOutput(batch, px, log_px.view(k, -1), terms, k, stats)
 
-    def _embed(self, condition: Tensor | None) -> Tensor | None:
+    def embed(self, condition: Tensor | None) -> Tensor | None:
+        """The condition as a vector [B, G]; None for an unconditional model."""
         if self.condition is None:
             return None
         if condition is None:
             raise UserError("This model is conditional: give each image its class or attributes (Batch.condition).")
         return self.condition(condition)
 
-    def _encode(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def _encode(self, batch: Batch, c: Tensor | None) -> Features:
         if self.encoder is None:
             raise UserError("This model has no encoder: it can only generate.")
-        return self.encoder(self.likelihood.input(x), c)
+        x = self.likelihood.input(batch.x)
+        if self.sees_mask:
+            seen = torch.ones_like(x) if batch.mask is None else batch.mask.to(x.dtype)
+            x = torch.cat([x * seen, seen], dim=1)
+        return self.encoder(x, c)
+
+    def anchors(self, index: Tensor | None = None) -> Anchors | None:
+        """What a prior that is made of the posteriors of images needs of this pass, for images with these rows; None for any other prior."""
+        prior = self.latent.anchored
+        if prior is None or self.encoder is None:
+            return None
+        images = prior.images()
+        if images.raw:
+            h = self._encode(Batch(images.x), self.embed(images.condition))
+        else:
+            h = self.encoder(images.x, images.condition)
+        same = None if index is None or images.index is None else index.unsqueeze(1) == images.index
+        return Anchors(h, same)
 
     @torch.no_grad()
     def encode(self, x: Batch | Tensor, *, sample: bool = False) -> Code:
         """The code of each image: the posterior's mean, or a sample of it."""
         batch = Batch.of(x).to(self.device)
         with evaluating(self):
-            c = self._embed(batch.condition)
-            _, terms = self.latent.infer(self._encode(batch.x, c), c=c, mean=not sample)
+            c = self.embed(batch.condition)
+            _, terms = self.latent.infer(self._encode(batch, c), anchors=self.anchors(), c=c, mean=not sample)
         return tuple(term.z for term in terms)
 
     @torch.no_grad()
@@ -119,13 +141,14 @@ class VAE(Part):
         images = []
         conditions = condition.split(256) if isinstance(condition, Tensor) and condition.dim() > 0 else None
         with evaluating(self):
+            anchors = self.anchors()
             for i, start in enumerate(range(0, n, 256)):
                 m = min(256, n - start)
                 c = self._condition(m, condition if conditions is None else conditions[i])
                 part = tuple(z[start : start + m] for z in code)
                 if self.sampler is not None and not part:
                     part = (self.sampler.sample(m, c=c, temperature=temperature),)
-                px = self.likelihood(self.decoder(self.latent.generate(m, code=part, temperature=temperature, c=c), c))
+                px = self.likelihood(self.decoder(self.latent.generate(m, code=part, anchors=anchors, temperature=temperature, c=c), c))
                 images.append(pixel_values(px, pixels))
         return torch.cat(images)
 
@@ -135,18 +158,20 @@ class VAE(Part):
                 raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
             return None
         if condition is None:
-            return self._embed(self.condition.draw(n))
-        return self._embed(
+            return self.embed(self.condition.draw(n))
+        return self.embed(
             torch.as_tensor(condition, device=self.device).expand(n) if not isinstance(condition, Tensor) else condition.to(self.device)
         )
 
     @torch.no_grad()
-    def reconstruct(self, x: Batch | Tensor, *, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:
-        """Each image by way of its code (the posterior's mean), in raw values."""
+    def reconstruct(self, x: Batch | Tensor, *, layers: int | None = None, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:
+        """Each image by way of its code (the posterior's mean), in raw values; with `layers`, only the first ones are kept and the rest is drawn."""
         batch = Batch.of(x).to(self.device)
         with evaluating(self):
-            c = self._embed(batch.condition)
-            d, _ = self.latent.infer(self._encode(batch.x, c), c=c, mean=True)
+            c, anchors = self.embed(batch.condition), self.anchors()
+            d, terms = self.latent.infer(self._encode(batch, c), anchors=anchors, c=c, mean=True)
+            if layers is not None and layers < len(terms):
+                d = self.latent.generate(len(batch), code=tuple(term.z for term in terms[:layers]), anchors=anchors, c=c)
             return pixel_values(self.likelihood(self.decoder(d, c)), pixels)
 
     @torch.no_grad()
@@ -154,11 +179,11 @@ class VAE(Part):
         """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks."""
         batch = Batch.of(x).to(self.device)
         with evaluating(self):
-            c = self._embed(batch.condition)
-            h = self._encode(batch.x, c)
+            c = self.embed(batch.condition)
+            h, anchors = self._encode(batch, c), self.anchors()
             total = torch.full((len(batch),), -math.inf, device=self.device)
             for start in range(0, k, chunk):
-                out = self._observe(batch, h, c, min(chunk, k - start))
+                out = self._observe(batch, h, c, anchors, min(chunk, k - start))
                 total = torch.logaddexp(total, out.log_w().logsumexp(0))
         return total - math.log(k)
 
@@ -172,7 +197,9 @@ class VAE(Part):
             self.condition.initialize(batch.condition)
         if self.encoder is not None:
             with evaluating(self):
-                self.latent.initialize(self._encode(batch.x, self._embed(batch.condition)))
+                self.latent.initialize(self._encode(batch, self.embed(batch.condition)))
+        if self.latent.anchored is not None:
+            self.latent.anchored.initialize(batch.x, batch.condition, batch.index, self.likelihood.input(batch.x))
 
     def post_step(self, stats: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Updates the state of the parts after an optimizer step: forward itself changes nothing."""
@@ -184,6 +211,14 @@ class VAE(Part):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def _folded(h: Features, k: int) -> Features:
+    return {level: fold(x, k) for level, x in h.items()} if isinstance(h, dict) else fold(h, k)
+
+
+def _anchors_for(anchors: Anchors | None, k: int) -> Anchors | None:
+    return anchors if anchors is None or anchors.same is None or k == 1 else Anchors(anchors.h, fold(anchors.same, k))
 
 
 def pixel_values(px: Distribution, pixels: Literal["mean", "draw"]) -> Shaped[Tensor, "N C H W"]:

@@ -59,13 +59,15 @@ class LatentTerm:
     z: Tensor
     """[N, *E] the sample (long indices for quantizers)."""
     q: Distribution | None = None
-    """q(z|x); None for a point mass."""
+    """q(z|x); None for a point: a quantizer's code, or the code of an autoencoder."""
     p: Distribution | None = None
     """p(z), or p(z | parents)."""
     penalty: Tensor | None = None
     """[N], summed over dimensions, e.g. commitment."""
     stats: Mapping[str, Tensor] = field(default_factory=dict)
     """Detached sufficient statistics for `post_step`."""
+    codebook: int = 0
+    """How many values a countable code can take."""
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def _once(self, name: str, compute: Any) -> Any:
@@ -75,6 +77,11 @@ class LatentTerm:
 
     def _zeros(self) -> Tensor:
         return torch.zeros(self.z.shape[0], device=self.z.device)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a divergence: a point among real codes has none, a point among countable ones has -log p(z)."""
+        return self.q is not None or not self.z.is_floating_point()
 
     @property
     def log_q(self) -> Float[Tensor, "N"]:
@@ -92,19 +99,21 @@ class LatentTerm:
         return self._once("log_p", lambda: self._zeros() if self.p is None else self.p.log_prob(self.z))
 
     @property
-    def kl(self) -> Float[Tensor, "N *E"] | None:
-        """Elementwise analytic KL(q || p), or None where there is no closed form."""
+    def kl(self) -> Float[Tensor, "N ..."] | None:
+        """Analytic KL(q || p) in as many parts as there are (the dimensions of the code, as a rule), or None where there is no closed form."""
         return self._once("kl", lambda: None if self.q is None or self.p is None else kl_divergence(self.q, self.p))
 
     def rate(self, analytic: bool = True) -> Float[Tensor, "N"]:
-        """KL(q || p) in nats: in closed form where there is one and `analytic`, else the sample's log q - log p."""
+        """KL(q || p) in nats: in closed form where there is one and `analytic`, else the sample's log q - log p; 0 where there is no divergence."""
+        if not self.bounded:
+            return self._zeros()
         kl = self.kl
         if analytic and kl is not None:
             return self._once("rate", lambda: kl.flatten(1).sum(1))
         return self.log_q - self.log_p
 
     def entropy(self) -> Float[Tensor, "N"]:
-        """Entropy of q(z|x) in nats: in closed form where there is one, else -log q of the sample. Rate = cross-entropy - entropy."""
+        """Entropy of q(z|x) in nats: in closed form where the rate is, else -log q of the sample. Rate = cross-entropy - entropy."""
         return -self.log_q if self.kl is None or self.q is None else self.q.entropy()
 
 
@@ -121,11 +130,23 @@ class VAEOutput:
     k: int = 1
     stats: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     """Detached statistics for `VAE.post_step`, by the name of the model's part."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """What the penalties asked for beyond the pass itself (see `Penalty.asks`), by name."""
 
     @property
     def distortion(self) -> Float[Tensor, "K B"]:
         """-log p(x|z) in nats."""
         return -self.log_px
+
+    @property
+    def bounded(self) -> bool:
+        """Whether -(distortion + rate) is a bound: every layer has a divergence."""
+        return all(term.bounded for term in self.terms)
+
+    def penalty(self) -> Float[Tensor, "K B"] | None:
+        """What the layers add to the loss (a quantizer's commitment, say), in nats; None if they add nothing."""
+        penalties = [term.penalty for term in self.terms if term.penalty is not None]
+        return self._sum(penalties) if penalties else None
 
     def _sum(self, values: list[Tensor]) -> Float[Tensor, "K B"]:
         total = values[0]

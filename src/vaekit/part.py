@@ -38,6 +38,10 @@ class Part(nn.Module, metaclass=_Remembering):
 
     _arguments: dict[str, Any]
 
+    def progress(self, fraction: float) -> dict[str, float]:
+        """Moves the part's schedules to this fraction of the run, outside of the graph; returns their values for the log."""
+        return {}
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         name = _name(cls)

@@ -1,7 +1,11 @@
 """One way to build every registered part: a part without an example fails the suite."""
 
+import importlib
+import pkgutil
+
 import torch
 
+from tests.contracts import families
 from vaekit.data import DataSpec
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
 from vaekit.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, Logistic, Mixture
@@ -91,3 +95,5 @@ EXAMPLES = {
     "Warmup": Warmup,
     "Cyclical": Cyclical,
 }
+for module in pkgutil.iter_modules(families.__path__):
+    EXAMPLES |= importlib.import_module(f"tests.contracts.families.{module.name}").EXAMPLES

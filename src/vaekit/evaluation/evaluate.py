@@ -16,8 +16,9 @@ class Evaluation:
     latent: LatentStatistics
 
     def means(self) -> dict[str, float | int | None]:
-        """One row for the log: `elbo_nats`, `rate_nats`, `distortion_nats`, `cross_entropy_nats`, `entropy_nats`, `active_units`."""
-        return self.bound.means() | {"active_units": self.latent.active_units}
+        """One row for the log: the means of the bound's parts, `active_units`, and `codebook_perplexity` where there is a codebook."""
+        codes = self.latent.codebook_perplexity
+        return self.bound.means() | {"active_units": self.latent.active_units} | ({} if codes is None else {"codebook_perplexity": codes})
 
 
 def evaluate_batches(

@@ -1,6 +1,6 @@
 """Which latent dimensions a model uses, and whether its posterior collapses."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,8 @@ class LayerStatistics:
         """Mean over x of the posterior's variance."""
         self.rate_per_dim: Float[Tensor, "D"] | None = None
         """Mean KL of each dimension in nats; None without a closed form."""
+        self.codes: Float[Tensor, "size"] | None = None
+        """How often each entry of a codebook was used; None for real codes."""
 
     @torch.no_grad()
     def update(self, term: LatentTerm) -> None:
@@ -43,6 +45,10 @@ class LayerStatistics:
         self.dimensions = term.z[0].numel()
         self.stochastic = term.q is not None
         self.rate += weight * (term.rate().mean().item() - self.rate)
+        if not term.z.is_floating_point():
+            size = term.codebook
+            counts = torch.bincount(term.z.flatten().cpu(), minlength=size).double()
+            self.codes = counts if self.codes is None else self.codes + counts
         kl, variance, means = term.kl, _moment(term, "variance"), _moment(term, "mean")
         self.rate_per_dim = _blend(self.rate_per_dim, kl, weight, before)
         self.posterior_variance = _blend(self.posterior_variance, variance, weight, before)
@@ -87,6 +93,20 @@ class LatentStatistics:
         return None if None in units else sum(u for u in units if u is not None)
 
     @property
+    def codebook_usage(self) -> float | None:
+        """The share of the codebooks' entries that were used at all, the mean over the layers that have one."""
+        return self._over_codebooks(lambda p: float((p > 0).double().mean()))
+
+    @property
+    def codebook_perplexity(self) -> float | None:
+        """exp(entropy of the codes in use): as many entries, used alike, would carry as much; the mean over the layers with a codebook."""
+        return self._over_codebooks(lambda p: float(torch.special.entr(p).sum().exp()))
+
+    def _over_codebooks(self, figure: Callable[[Tensor], float]) -> float | None:
+        figures = [figure(layer.codes / layer.codes.sum()) for layer in self.layers if layer.codes is not None]
+        return sum(figures) / len(figures) if figures else None
+
+    @property
     def latent_dim(self) -> int:
         """Dimensions of all layers."""
         return sum(layer.dimensions for layer in self.layers)
@@ -108,8 +128,14 @@ def collapse_warning(stats: LatentStatistics, *, rate: float = 1.0, fraction: fl
 
     It has collapsed when the codes carry less than `rate` nats, or when less than `fraction` of the dimensions are active and the codes carry less
     than `enough` nats. A large latent of which few dimensions are active but full is no collapse: the ELBO prunes what it does not need.
-    Layers without a distribution (an autoencoder's points) cannot collapse to it.
+    Layers without a distribution (an autoencoder's points) cannot collapse to it. A codebook has collapsed when less than a tenth of it is in use.
     """
+    usage = stats.codebook_usage
+    if usage is not None and usage < 0.1:
+        return (
+            f"{100 * usage:.1f} % of the codebook is in use: it is collapsing; try the recipe fsq, which has no codebook to collapse, "
+            "a smaller codebook, or a larger batch, from which it starts."
+        )
     if not any(layer.stochastic for layer in stats.layers):
         return None
     active, dimensions = stats.active_units, stats.latent_dim

@@ -22,6 +22,8 @@ class Bound:
     """-log p(x|z) of one posterior sample."""
     entropy: Float[Tensor, "n"]
     """H(q(z|x))."""
+    bounded: bool = True
+    """Whether -(rate + distortion) bounds log p(x); an autoencoder's points among the reals have no bound."""
 
     @property
     def elbo(self) -> Float[Tensor, "n"]:
@@ -36,15 +38,15 @@ class Bound:
     def __len__(self) -> int:
         return self.rate.shape[0]
 
-    def means(self) -> dict[str, float]:
-        """The mean of each over the images, with `elbo_nats` = -(`rate_nats` + `distortion_nats`)."""
+    def means(self) -> dict[str, float | None]:
+        """The mean of each over the images, with `elbo_nats` = -(`rate_nats` + `distortion_nats`); only the distortion where there is no bound."""
         rate, distortion, entropy = self.rate.mean().item(), self.distortion.mean().item(), self.entropy.mean().item()
         return {
-            "elbo_nats": -(rate + distortion),
-            "rate_nats": rate,
+            "elbo_nats": -(rate + distortion) if self.bounded else None,
+            "rate_nats": rate if self.bounded else None,
             "distortion_nats": distortion,
-            "cross_entropy_nats": rate + entropy,
-            "entropy_nats": entropy,
+            "cross_entropy_nats": rate + entropy if self.bounded else None,
+            "entropy_nats": entropy if self.bounded else None,
         }
 
 
@@ -53,14 +55,17 @@ class Parts:
 
     def __init__(self) -> None:
         self._parts: list[Float[Tensor, "3 B"]] = []
+        self._bounded = True
 
     @torch.no_grad()
     def add(self, out: VAEOutput) -> None:
+        self._bounded &= out.bounded
         # Moved to the CPU at the end, so that the device is never waited for.
         self._parts.append(torch.stack([out.rate()[0].float(), out.distortion[0].float(), out.entropy()[0].float()]))
 
     def bound(self) -> Bound:
-        return Bound(*torch.cat(self._parts, dim=1).cpu().double())
+        rate, distortion, entropy = torch.cat(self._parts, dim=1).cpu().double()
+        return Bound(rate, distortion, entropy, self._bounded)
 
 
 def elbo(

@@ -66,20 +66,23 @@ def report(
     n, latent = len(evaluation.bound), evaluation.latent
     fidelity = reconstruction_scores(model, spec, batches(), precision=precision, progress=step(n, 1, n))
     iw: tuple[float | None, float | None] = (None, None)
-    if k:
+    bounded = evaluation.bound.bounded
+    if k and bounded:
         iw = mean_and_se(iw_bound(model, batches(), k, chunk, seed=seed, precision=precision, progress=step(2 * n, k, n)))
     rates = latent.rate_per_dim
     means = evaluation.bound.means()
     return {
         "images": n,
         **{name: _number(value) for name, value in means.items()},
-        "elbo_nats_se": _number(mean_and_se(evaluation.bound.elbo)[1]),
+        "elbo_nats_se": _number(mean_and_se(evaluation.bound.elbo)[1]) if bounded else None,
         "iw_bound_nats": _number(iw[0]),
         "iw_bound_nats_se": _number(iw[1]),
-        "iw_samples": k or None,
+        "iw_samples": k if k and bounded else None,
         "bits_per_dim": _bits_per_dim(means["elbo_nats"], model.likelihood, spec),
         "iw_bits_per_dim": _bits_per_dim(iw[0], model.likelihood, spec),
         "active_units": latent.active_units,
+        "codebook_usage": _number(latent.codebook_usage),
+        "codebook_perplexity": _number(latent.codebook_perplexity),
         "latent_dim": latent.latent_dim,
         "rate_per_dim_nats": None if rates is None or len(rates) > LONGEST else [_number(rate) for rate in rates.tolist()],
         "psnr_db": _number(fidelity.psnr_db.mean().item()),

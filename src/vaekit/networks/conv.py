@@ -22,10 +22,10 @@ class ConvEncoder(Encoder):
         channels, height, width = shape
         layers: list[nn.Module] = []
         for out in widths:
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
             channels, height, width = out, ceil_div(height, 2), ceil_div(width, 2)
         self.convolutions = nn.Sequential(*layers)
-        self.dense = nn.Sequential(nn.Linear(channels * height * width + condition, dense), nn.ReLU())
+        self.dense = nn.Sequential(nn.Linear(channels * height * width + condition, dense), nn.ReLU(inplace=True))
         self.features = dense
 
     def forward(self, x: Float[Tensor, "B C H W"], c: Float[Tensor, "B G"] | None = None) -> Float[Tensor, "B F"]:
@@ -48,10 +48,10 @@ class ConvDecoder(Decoder):
         params, self.height, self.width = output
         self.map = (widths[-1], ceil_div(self.height, 2 ** len(widths)), ceil_div(self.width, 2 ** len(widths)))
         size = self.map[0] * self.map[1] * self.map[2]
-        self.dense = nn.Sequential(nn.Linear(latent + condition, dense), nn.ReLU(), nn.Linear(dense, size), nn.ReLU())
+        self.dense = nn.Sequential(nn.Linear(latent + condition, dense), nn.ReLU(inplace=True), nn.Linear(dense, size), nn.ReLU(inplace=True))
         layers: list[nn.Module] = []
         for i in reversed(range(1, len(widths))):
-            layers += [nn.ConvTranspose2d(widths[i], widths[i - 1], 4, stride=2, padding=1), nn.BatchNorm2d(widths[i - 1]), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(widths[i], widths[i - 1], 4, stride=2, padding=1), nn.BatchNorm2d(widths[i - 1]), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], params, 4, stride=2, padding=1))
 
     def forward(self, d: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None, target: Tensor | None = None) -> Float[Tensor, "N P H W"]:

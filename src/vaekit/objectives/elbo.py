@@ -48,6 +48,9 @@ class ELBO(Objective):
         if self.scheduled:
             rate = self.beta * rate
         loss = out.distortion + rate
+        penalty = out.penalty()
+        if penalty is not None:
+            loss = loss + penalty
         return loss[0] if out.k == 1 else loss.mean(0)
 
     def _free_bits(self, out: VAEOutput) -> Float[Tensor, "K B"]:

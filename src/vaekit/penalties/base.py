@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,10 @@ class Penalty(Part):
     """
 
     critic: str | None = None
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the latent must give (see `compatibility`)."""
+    asks: ClassVar[frozenset[str]] = frozenset()
+    """What it wants to find in `out.asked`, from `training.task.ANSWERS`: "prior_codes", "prior_images", "moved"."""
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         super().__init__()

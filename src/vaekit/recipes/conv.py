@@ -1,9 +1,14 @@
 """Our default: convolutions on patches beside a dense path, no batch norm, trained to converge."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from vaekit.latents import Latent
+from vaekit.model import VAE
 from vaekit.networks import ResNetDecoder, ResNetEncoder
+from vaekit.objectives import Objective
+from vaekit.penalties import Penalty
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 from vaekit.training.options import Training
 
@@ -16,23 +21,55 @@ from vaekit.training.options import Training
     good_for="the default: any folder of images up to about 128 x 128; the best likelihood for its cost with one layer of latents",
 )
 def conv(s: Setting) -> Recipe:
-    pixels = s.data.dimensions
-    latent = s.latent or (40 if pixels <= 1024 else 128)
-    widths = [s.wide(24 * 2**i) for i in range(stages(s, patch=2, smallest=4))]
+    return variant(s)
+
+
+def variant(
+    s: Setting,
+    code: Callable[[int, int], Latent] | None = None,
+    objective: Objective | None = None,
+    *penalties: Penalty,
+    **more: Any,
+) -> Recipe:
+    """The recipe of this file with another latent, another objective, or penalties: what most variants are.
+
+    Args:
+        code: (F, D) -> the latent, given the width of the encoder's features and the number of latent dimensions.
+        more: `critics`, `defaults` and `select` of the recipe; `width`, what the decoder takes, if that is not D.
+    """
+    width = more.pop("width", None)
+    defaults = more.pop("defaults", training(s))
+    objective = s.objective(warmup=0.1) if objective is None else objective
+    return Recipe(conv_vae(s, code, width), objective, penalties, defaults=defaults, **more)
+
+
+def dimensions(s: Setting) -> int:
+    """D, the number of latent dimensions of these networks."""
+    return s.latent or (40 if s.data.dimensions <= 1024 else 128)
+
+
+def conv_vae(s: Setting, code: Callable[[int, int], Latent] | None = None, width: int | None = None) -> VAE:
+    """These networks around a latent (a flat Gaussian if none is given); `width` is what the decoder takes, if that is not D."""
+    pixels, latent = s.data.dimensions, dimensions(s)
     options: dict[str, Any] = {
-        "widths": widths,
+        "widths": [s.wide(24 * 2**i) for i in range(stages(s, patch=2, smallest=4))],
         "blocks": s.deep(1),
         "patch": 2,
         "dense": s.wide(256),
         "shortcut": s.wide(300) if pixels <= 4096 else 0,
     }
-    model = s.vae(
+    return s.vae(
         latent,
         lambda told: ResNetEncoder(list(s.data.shape), condition=told, **options),
-        lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
+        lambda output, told: ResNetDecoder(width or latent, output, condition=told, **options),
+        None if code is None else lambda features: code(features, latent),
         sigma="optimal",
     )
-    return Recipe(model, s.objective(warmup=0.1), defaults=replace(converged(s), lr=steady_rate(2e-3, pixels)))
+
+
+def training(s: Setting) -> Training:
+    """How these networks are trained."""
+    return replace(converged(s), lr=steady_rate(2e-3, s.data.dimensions))
 
 
 def converged(s: Setting) -> Training:

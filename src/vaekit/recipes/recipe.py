@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from vaekit import likelihoods
+from vaekit.compatibility import require
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, Latent, StandardNormal
@@ -25,16 +26,28 @@ class Recipe:
     penalties: tuple[Penalty, ...] = ()
     critics: Mapping[str, Critic] = field(default_factory=dict)
     defaults: Training = field(default_factory=Training)
+    select: Literal["elbo", "last"] = "elbo"
+    """Which weights are the run's model: those with the best validation ELBO, or the last, where the recipe is after something else."""
     name: str = "custom"
     data: DataSpec | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """The setting that it was built from, so that it can be built again for other data."""
+
+    def __post_init__(self) -> None:
+        gives, whom = self.model.latent.gives, described(self.model.latent)
+        for part in (self.objective, *self.penalties):
+            require(type(part).__name__, part.needs, whom, gives)
 
     def for_data(self, data: DataSpec) -> "Recipe":
         """The same recipe with fresh weights for other data."""
         if self.name not in RECIPES:
             raise UserError("This model was put together by hand for other data: build its likelihood and networks for these.")
         return build_recipe(self.name, data, **self.options)
+
+
+def described(latent: Latent) -> str:
+    """A latent in words, for the end of a sentence: its class, and for a flat one its posterior."""
+    return type(latent.posterior).__name__ if isinstance(latent, Flat) else type(latent).__name__
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,33 @@ class Setting:
     beta: float | None = None
     free_bits: float | None = None
     warmup: float | None = None
+    knobs: Mapping[str, float | str] = field(default_factory=dict)
+    """What this recipe alone has, by name (see `knob`)."""
+    asked: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The knobs that the recipe has asked for, with their own values."""
 
     def __post_init__(self) -> None:
         if self.latent is not None and not 1 <= self.latent <= 65536:
             raise UserError(f"The latent size is a number of dimensions, 2 to 512 as a rule, and it is {self.latent}.")
         if not 0 < self.scale <= 64:
             raise UserError(f"scale multiplies the width of the networks (1 is the recipe's own), and it is {self.scale}.")
+
+    def knob(self, name: str, own: Any) -> Any:
+        """A number or a word that this recipe alone has (a codebook's size, a penalty's weight): as it was set, or the recipe's own.
+
+        Raises `UserError` if it was set to something of another kind.
+        """
+        self.asked[name] = own
+        value = self.knobs.get(name, own)
+        if own is None or isinstance(own, str):
+            return value
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name} is a number ({own} is the recipe's own), and it is '{value}'.") from error
+        if isinstance(own, int) and number != int(number):
+            raise UserError(f"{name} is a whole number ({own} is the recipe's own), and it is {value}.")
+        return int(number) if isinstance(own, int) else number
 
     def wide(self, width: int) -> int:
         """A width at this scale, a multiple of 4."""
@@ -109,7 +143,7 @@ class Setting:
         return VAE(net, flat, decoder([likelihood.channels(channels), height, width], told), likelihood, condition)
 
 
-SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition"))
+SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition", "asked"))
 """The knobs that a person turns; the condition comes with the data."""
 
 
@@ -143,12 +177,30 @@ def recipe(name: str, *, year: int, paper: str, url: str, good_for: str, data: s
     return register
 
 
-def build_recipe(name: str, data: DataSpec, **options: Any) -> Recipe:
-    """The recipe of this name for this data; `options` are the fields of `Setting`."""
+def knobs(name: str) -> dict[str, Any]:
+    """The knobs of the recipe of this name, with its own values for small grey images."""
+    setting = Setting(DataSpec("pixels", (1, 28, 28), 256, ("a", "b"), (), 60_000, (72.9,), (90.0,)))
+    _entry(name).build(setting)
+    return setting.asked
+
+
+def _entry(name: str) -> Entry:
     if name not in RECIPES:
         raise UserError(f"There is no recipe '{name}'; there are {', '.join(RECIPES)}.")
-    unknown = set(options) - (set(Setting.__dataclass_fields__) - {"data"})
+    return RECIPES[name]
+
+
+def build_recipe(name: str, data: DataSpec, **options: Any) -> Recipe:
+    """The recipe of this name for this data; `options` are the fields of `Setting`."""
+    entry = _entry(name)
+    unknown = set(options) - {*SETTING_OPTIONS, "condition"}
     if unknown:
-        raise UserError(f"A recipe has no option '{sorted(unknown)[0]}'; it has {', '.join(k for k in Setting.__dataclass_fields__ if k != 'data')}.")
-    options = {k: v for k, v in options.items() if v is not None}
-    return replace(RECIPES[name].build(Setting(data, **options)), name=name, data=data, options=options)
+        raise UserError(f"A recipe has no option '{sorted(unknown)[0]}'; it has {', '.join((*SETTING_OPTIONS, 'condition'))}.")
+    options = {k: v for k, v in options.items() if v is not None and v != {}}
+    setting = Setting(data, **options)
+    built = entry.build(setting)
+    for knob in setting.knobs:
+        if knob not in setting.asked:
+            has = ", ".join(setting.asked) or "none"
+            raise UserError(f"The recipe {name} has no knob '{knob}'; it has {has}.")
+    return replace(built, name=name, data=data, options=options)

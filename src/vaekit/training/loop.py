@@ -1,5 +1,6 @@
 """The training loop: one for every variant."""
 
+import gc
 import math
 import signal
 import time
@@ -97,6 +98,9 @@ class Trainer:
     def train(self) -> None:
         """Trains to the end. Raises `Interrupted`, with the state saved, when the process is asked to stop."""
         self._begin()
+        # What lives until the end needs no looking at by each of the garbage collector's rounds.
+        gc.collect()
+        gc.freeze()
         self.watcher.start(self.counters.images, self.total)
         try:
             with asked_to_stop() as asked:
@@ -104,6 +108,7 @@ class Trainer:
                     self._epoch(asked)
             self._finish()
         finally:
+            gc.unfreeze()
             self.watcher.stop()
 
     # ---- the run
@@ -119,7 +124,7 @@ class Trainer:
         else:
             rows = epoch_order(self.count, self.training.seed, 0)[:1024]
             seed_step(self.training.seed, 0, -1)
-            self.model.initialize(self.data.batch("train", rows, seed=self.training.seed).to(self.device))
+            self.task.initialize(self.data.batch("train", rows, seed=self.training.seed).to(self.device))
             if self.average is not None:
                 self.average = Average(self.model, self.training.ema)
             # A clean start even after a kill that came between run.json and the first checkpoint.
@@ -196,7 +201,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         c.in_a_row = 0
         with torch.no_grad():
-            self.model.post_step(self._reduced(step.stats))
+            self.task.post_step(self._reduced(step.stats))
             if self.average is not None:
                 self.average.update()
         if self.critics.modules:
@@ -251,7 +256,8 @@ class Trainer:
                 "skipped_steps": c.skipped,
             }
             row = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
-            if row["val_elbo_nats"] is not None and (c.best is None or row["val_elbo_nats"] > c.best):
+            better = row["val_elbo_nats"] is not None and (c.best is None or row["val_elbo_nats"] > c.best)
+            if better or self.recipe.select == "last":
                 c.best = row["val_elbo_nats"]
                 self.pending_best = {k: v.detach().clone() for k, v in model.state_dict().items()}
             self.run.record(row)

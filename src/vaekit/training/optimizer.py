@@ -26,8 +26,16 @@ def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimiz
 
 def global_norm(parameters: list[torch.Tensor]) -> torch.Tensor:
     """The norm of all gradients together; not finite as soon as one of them is."""
-    norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
-    return torch.linalg.vector_norm(torch.stack(norms))
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if gradients[0].device.type != "cpu":
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    # A dot product takes half the time of a norm on a processor, and the memory in its own order (channels last, say) needs no copy.
+    flat = [g.as_strided((g.numel(),), (1,)) if _dense(g) else g.flatten() for g in gradients]
+    return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
+
+
+def _dense(x: torch.Tensor) -> bool:
+    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -5,6 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+MPS = torch.backends.mps.is_available()
+
 
 def derived_seed(*key: int | str) -> int:
     """A 63-bit seed from a key."""
@@ -25,5 +27,5 @@ def seed_step(seed: int, rank: int, images: int) -> None:
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(value)
-    elif torch.backends.mps.is_available():
+    elif MPS:
         torch.mps.manual_seed(value)

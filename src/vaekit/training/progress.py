@@ -69,11 +69,15 @@ class Bar:
 
     def validated(self, row: Mapping[str, Any]) -> None:
         if self._bar is not None:
-            active = f"  active units {row['active_units']}" if row.get("active_units") is not None else ""
-            self._bar.console.print(
-                f"epoch {row['epoch']:g}: ELBO {row['val_elbo_nats']:.2f} nats (train {row['train_elbo_nats']:.2f})  rate {row['val_rate_nats']:.2f}"
-                f"  distortion {row['val_distortion_nats']:.2f}{active}  {row['images_per_second']:,.0f} images/s"
-            )
+            figures = [f"distortion {row['val_distortion_nats']:.2f}"] if row.get("val_distortion_nats") is not None else []
+            if row.get("val_elbo_nats") is not None:
+                train = f" (train {row['train_elbo_nats']:.2f})" if row.get("train_elbo_nats") is not None else ""
+                figures = [f"ELBO {row['val_elbo_nats']:.2f} nats{train}", f"rate {row['val_rate_nats']:.2f}", *figures]
+            if row.get("active_units") is not None:
+                figures.append(f"active units {row['active_units']}")
+            if row.get("codebook_perplexity") is not None:
+                figures.append(f"codebook perplexity {row['codebook_perplexity']:.1f}")
+            self._bar.console.print(f"epoch {row['epoch']:g}: {'  '.join(figures)}  {row['images_per_second']:,.0f} images/s")
 
     def say(self, message: str) -> None:
         self.console.print(message, highlight=False)

@@ -105,6 +105,7 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
             "sizes": {split: data.size(split) for split in ("train", "validation", "test")},
         },
         versions={"vaekit": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        select=recipe.select,
         parameters=sum(p.numel() for p in recipe.model.parameters()),
         finished=False,
     )
