@@ -34,8 +34,8 @@ TABLE: dict[tuple[type, type], Callable[[Distribution, Distribution], Tensor]] =
 }
 
 
-def kl_divergence(q: Distribution, p: Distribution) -> Float[Tensor, "N *E"] | None:
-    """KL(q || p) in nats for each dimension of the event, or None where no closed form is known."""
+def kl_divergence(q: Distribution, p: Distribution) -> Float[Tensor, "N ..."] | None:
+    """KL(q || p) in nats for each dimension of the event (or in fewer parts), or None where no closed form is known."""
     if isinstance(q, Independent) and isinstance(p, Independent):
         q, p = q.base_dist, p.base_dist
     formula = TABLE.get((type(q), type(p)))
@@ -48,4 +48,6 @@ def stopped(q: Distribution) -> Distribution:
         return Independent(stopped(q.base_dist), q.reinterpreted_batch_ndims, validate_args=False)
     if type(q) is Normal:
         return Normal(q.loc.detach(), q.scale.detach(), validate_args=False)
+    if hasattr(q, "stopped"):
+        return q.stopped()
     raise NotImplementedError(f"{type(q).__name__} has no version with detached parameters yet.")

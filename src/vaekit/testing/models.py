@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vaekit.model import VAE, evaluating
+from vaekit.model import VAE, evaluating, total_log_prob
 from vaekit.objectives import Objective
 from vaekit.output import Batch, LatentTerm, VAEOutput, fold
 from vaekit.penalties import Penalty
@@ -37,11 +37,12 @@ def check_model(model: VAE, batch: Batch) -> None:
     """Shapes, the spec round trip, a gradient for every parameter, and independence of the batch: size, order and duplicates."""
     check_spec(model)
     out = model(batch)
-    check_gradients(model, (out.distortion + out.rate()).mean())
+    penalty = out.penalty()
+    check_gradients(model, (out.distortion + out.rate() + (0.0 if penalty is None else penalty)).mean())
     assert out.log_px.shape == (1, len(batch)) and out.rate().shape == (1, len(batch))
     with evaluating(model), torch.no_grad():
-        means = _with_mean_codes(model, batch)
-        alone = torch.cat([_with_mean_codes(model, batch[i : i + 1]) for i in range(len(batch))])
+        means = _at_means(model, batch)
+        alone = torch.cat([_at_means(model, batch[i : i + 1]) for i in range(len(batch))])
         assert torch.allclose(means, alone, rtol=1e-4, atol=1e-2), "The ELBO of an image depends on its batch."
         k = model(batch, k=3)
         assert k.log_px.shape == (3, len(batch)) and k.log_w().shape == (3, len(batch))
@@ -53,12 +54,13 @@ def check_model(model: VAE, batch: Batch) -> None:
         assert model.score(batch, k=5, chunk=2).shape == (len(batch),)
 
 
-def _with_mean_codes(model: VAE, batch: Batch) -> Tensor:
-    """distortion + rate [B] at the posterior's mean: no noise, so that batches can be compared."""
-    px = model.decode(model.encode(batch), condition=batch.condition)
-    torch.manual_seed(0)
-    rate = model(batch).rate()[0]
-    return rate - px.log_prob(model.likelihood.target(batch.x)).flatten(1).sum(1)
+def _at_means(model: VAE, batch: Batch) -> Tensor:
+    """distortion + rate [B] with the posterior's mean for a code: no noise, so that batches can be compared."""
+    c = model.embed(batch.condition)
+    d, terms = model.latent.infer(model._encode(batch, c), anchors=model.anchors(), c=c, mean=True)
+    log_px = total_log_prob(model.likelihood(model.decoder(d, c)), model.likelihood.target(batch.x), batch.mask)
+    rates = [term.rate() for term in terms]
+    return sum(rates[1:], rates[0]) - log_px
 
 
 def _repeated(out: VAEOutput, times: int) -> VAEOutput:
