@@ -2,9 +2,9 @@
 
     python benchmarks/zoo.py
 
-Each recipe gets 60 seconds of training (`--seconds`) on one core: two trainings run side by side, each bound to a core of its own where the system can
-do that. A finished recipe is one line of `benchmarks/zoo.jsonl` and one picture in `docs/images/zoo/`; a recipe that has its line is skipped, so that
-the script can be stopped and run again. At the end `docs/zoo.md` is written from the lines.
+Each recipe gets 60 seconds of training (`--seconds`) on one core: two trainings run side by side, each bound to a core of its own where the system
+can do that. A finished recipe is one line of `benchmarks/zoo.jsonl` and one picture in `docs/images/zoo/`; a recipe that has its line is skipped, so
+that the script can be stopped and run again. At the end `docs/zoo.md` is written from the lines.
 
 Fashion-MNIST, binarized, stands for all but these: recipes about disentanglement train on `shapes` (known factors), and those that compare pictures
 with pictures on grey Fashion-MNIST.
@@ -133,10 +133,10 @@ def write_page(names: list[str]) -> None:
 
     text = ["# Every recipe, for the same time", ""]
     text += [
-        "Sixty seconds of training each, on one core (two trainings side by side), by `python benchmarks/zoo.py`, which writes this page from",
-        "`benchmarks/zoo.jsonl`. A minute is far from the end of any of them: the table compares how they set out, and the pictures show that they work.",
-        "ELBO, rate and distortion are in nats per image on the validation split; where a recipe has no ELBO, it has no rate either. A picture is five",
-        "rows of ten: images, their reconstructions, and three rows of samples from the prior.",
+        "Sixty seconds of training each, on one core (two trainings side by side), by `python benchmarks/zoo.py`, which writes this page",
+        "from `benchmarks/zoo.jsonl`. A minute is far from the end of any of them: the table compares how they set out, and the pictures",
+        "show that they work. ELBO, rate and distortion are in nats per image on the validation split; where a recipe has no ELBO, it has no",
+        "rate either. A picture is five rows of ten: images, their reconstructions, and three rows of samples from the prior.",
         "",
     ]
     rows = lines()
@@ -153,7 +153,12 @@ def write_page(names: list[str]) -> None:
         text.append("")
         for row in (r for r in rows if r["data"] == data and "error" not in r):
             minutes = "" if row["seconds_asked"] == 60 else f" ({row['seconds_asked'] / 60:g} minutes)"
-            text += [f"**{row['recipe']}**{minutes}: {RECIPES[row['recipe']].good_for}", "", f"![{row['recipe']}](images/zoo/{row['recipe']}.png)", ""]
+            text += [
+                f"**{row['recipe']}**{minutes}: {RECIPES[row['recipe']].good_for}",
+                "",
+                f"![{row['recipe']}](images/zoo/{row['recipe']}.png)",
+                "",
+            ]
     PAGE.write_text("\n".join(text) + "\n")
 
 

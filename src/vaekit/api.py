@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import torch
 
-from vaekit import pictures
+from vaekit import editing, pictures
 from vaekit.data import Dataset, DataSpec, open_data, read_images
+from vaekit.data.loose import read_holes
+from vaekit.editing import Imputation
 from vaekit.errors import UserError
 from vaekit.evaluation import report
 from vaekit.latents import Flat
@@ -28,7 +30,7 @@ from vaekit.training import Bar, Training, Watcher
 from vaekit.training.order import derived_seed
 from vaekit.training.start import identity, start
 
-DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit")
+DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit", "missing", "labels")
 TRAINING_OPTIONS = tuple(sorted(Training.names()))
 
 
@@ -85,8 +87,8 @@ def fit(
         watcher: what to show; None for a bar on a terminal.
         trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
         save_seconds: at least this long between checkpoints.
-        options: epochs, batch_size, minutes, lr, ... (`Training`); size, fit, channels, binarize, condition, limit (`open_data`); for a recipe
-            by name also latent, scale, likelihood, sigma, beta, free_bits, warmup, knobs (`Setting`).
+        options: epochs, batch_size, minutes, lr, ... (`Training`); size, fit, channels, binarize, condition, limit, missing, labels (`open_data`);
+            for a recipe by name also latent, scale, likelihood, sigma, beta, free_bits, warmup, knobs (`Setting`).
 
     Raises:
         UserError: for options that are not known, data that cannot be read or scored, and a folder that holds another run.
@@ -186,6 +188,31 @@ def reconstruct(run: Run, paths: list[Path], condition: str | None = None) -> tu
     return x, run.model.reconstruct(batch)
 
 
+def impute(
+    run: Run,
+    paths: list[Path],
+    *,
+    mask: Path | None = None,
+    alpha: bool = False,
+    box: str | None = None,
+    answers: int = 5,
+    samples: int = 256,
+    condition: str | None = None,
+    seed: int = 0,
+) -> tuple[Batch, Imputation]:
+    """Image files with missing pixels, brought to the form of the run's data, and what the model fills in; see `editing.impute`.
+
+    What is missing is told by `mask` (a file, white where pixels are missing), by transparency (`alpha`, also where the run was trained with it and
+    nothing else is said), or by `box`, "y,x,height,width" in pixels of the model's images.
+    """
+    options = run.description["data"]["options"]
+    alpha = alpha or (mask is None and box is None and options.get("missing") == "alpha")
+    x, seen = read_holes(paths, run.spec, options, mask=mask, alpha=alpha, box=box)
+    label = class_id(run, condition)
+    batch = Batch(x, seen, None if label is None else torch.full((len(x),), label))
+    return batch, editing.impute(run.model, batch, answers=answers, samples=samples, seed=derived_seed("impute", seed) >> 32)
+
+
 def evaluate(
     run: Run,
     data: Any = None,
@@ -219,10 +246,12 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     if source is None:
         raise UserError("This run was trained on an array, which is not kept with it: name the data to evaluate on.")
     options = description["options"]
-    kept: dict[str, Any] = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition") if options.get(k) is not None}
+    kept: dict[str, Any] = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition", "missing") if options.get(k) is not None}
     kept["size"] = tuple(options["size"])
     if data is None and description.get("limit"):
         kept["limit"] = description["limit"]
+    if data is None and options.get("labels"):
+        kept["labels"] = options["labels"]
     dataset = open_data(source, **kept)
     wanted = DataSpec.from_json(description["spec"])
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
@@ -278,4 +307,4 @@ def _seeded(*key: int | str) -> Iterator[None]:
         yield
 
 
-__all__ = ["default_folder", "evaluate", "fit", "illustrate", "load", "load_vae", "recipe", "reconstruct", "reopen", "sample"]
+__all__ = ["default_folder", "evaluate", "fit", "illustrate", "impute", "load", "load_vae", "recipe", "reconstruct", "reopen", "sample"]

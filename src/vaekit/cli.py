@@ -16,6 +16,7 @@ from rich.table import Table
 
 from vaekit import __version__, api, pictures
 from vaekit.data import BUILT_IN, scan
+from vaekit.editing import imputations
 from vaekit.errors import UserError
 from vaekit.likelihoods import LIKELIHOODS
 from vaekit.recipes import DEFAULT, RECIPES
@@ -95,6 +96,13 @@ def train(
         str | None, typer.Option(help="Of training images: any of crop, rotate, flip, colour, with commas.", rich_help_panel="Data")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only this many images.", rich_help_panel="Data")] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(help="Pixels that are not scored: alpha (transparent ones), nan, or a share to hide, as 0.5.", rich_help_panel="Data"),
+    ] = None,
+    labels: Annotated[
+        int | None, typer.Option(help="Only this many training images keep their class, for the recipe semi-supervised.", rich_help_panel="Data")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.", rich_help_panel="Training")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel="Training")] = None,
     optimizer: Annotated[str | None, typer.Option(help=_choice(OPTIMIZERS), rich_help_panel="Training")] = None,
@@ -143,6 +151,8 @@ def train(
         binarize=binarize,
         condition=condition,
         limit=limit,
+        missing=missing,
+        labels=labels,
         augment=augment,
         batch_size=batch_size,
         lr=lr,
@@ -216,6 +226,33 @@ def reconstruct(
     x, y = api.reconstruct(loaded, paths, class_)
     pictures.save(out_, pictures.reconstructions(x, y, loaded.spec))
     print(f"{len(x)} images and their reconstructions in {out_}")
+
+
+@app.command(rich_help_panel="Main")
+def impute(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGES...")],
+    mask: Annotated[Path | None, typer.Option(help="A picture that is white where pixels are missing, black elsewhere.")] = None,
+    alpha: Annotated[bool, typer.Option("--alpha", help="Transparent pixels are missing.")] = False,
+    box: Annotated[str | None, typer.Option(help="y,x,height,width of what is missing, in pixels of the model's images.")] = None,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many answers for each image.")] = 5,
+    samples: Annotated[int, typer.Option(help="How many codes are weighed: more is closer to the model's own belief.")] = 256,
+    class_: Klass = None,
+    seed: Seed = 0,
+    out_: Annotated[
+        Path, typer.Option("--out", "-o", help="The picture: the image with holes, the answers, their mean, and where they are unsure.")
+    ] = Path("imputed.png"),
+    json_: Json = False,
+) -> None:
+    """Fill in missing pixels: several answers, their mean, and how sure the model is."""
+    loaded = api.load(run)
+    batch, result = api.impute(loaded, images, mask=mask, alpha=alpha, box=box, answers=n, samples=samples, condition=class_, seed=seed)
+    pictures.save(out_, imputations(batch, result, loaded.spec))
+    if json_:
+        effective = [round(value, 2) for value in result.effective.tolist()]
+        print(json.dumps({"images": len(batch), "answers": n, "samples": samples, "effective_samples": effective, "picture": str(out_)}))
+        return
+    print(f"{len(batch)} images with {n} answers each in {out_}; {result.effective.median().item():.1f} of {samples} codes count (the median).")
 
 
 @app.command(rich_help_panel="Main")

@@ -13,7 +13,7 @@ CAPABILITIES = {
     "comparable": "a closed-form divergence between two of its posteriors",
     "divergence": "a divergence from the prior",
     "vector": "codes that are real vectors",
-    "layers": "several stochastic layers",
+    "single": "one stochastic layer",
     "classes": "a categorical code, one value for each class",
 }
 """What a latent may give, in words."""

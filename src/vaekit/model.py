@@ -66,9 +66,10 @@ class VAE(Part):
         label = batch.label if self.training else None
         d, terms = self.latent.infer(_folded(h, k), anchors=_anchors_for(anchors, k), c=c_k, label=None if label is None else fold(label, k))
         px = self.likelihood(self.decoder(d, c_k))
-        target = self.likelihood.target(batch.x)
-        log_px = total_log_prob(px, fold(target, k), None if batch.mask is None else fold(batch.mask, k))
-        stats = {"likelihood": self.likelihood.stats(px, target)} if k == 1 else {}
+        target = fold(self.likelihood.target(batch.x), k)
+        mask = None if batch.mask is None else fold(batch.mask, k)
+        log_px = total_log_prob(px, target, mask)
+        stats = {"likelihood": self.likelihood.stats(px, target, mask)} if self.training else {}
         if any(term.stats for term in terms):
             stats["latent"] = {f"{i}.{name}": value for i, term in enumerate(terms) for name, value in term.stats.items()}
         return VAEOutput(batch, px, log_px.view(k, -1), terms, k, stats)
@@ -99,7 +100,8 @@ class VAE(Part):
         if images.raw:
             h = self._encode(Batch(images.x), self.embed(images.condition))
         else:
-            h = self.encoder(images.x, images.condition)
+            x = torch.cat([images.x, torch.ones_like(images.x)], dim=1) if self.sees_mask else images.x
+            h = self.encoder(x, images.condition)
         same = None if index is None or images.index is None else index.unsqueeze(1) == images.index
         return Anchors(h, same)
 

@@ -8,7 +8,7 @@ import abc
 import importlib
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -37,6 +37,8 @@ class Part(nn.Module, metaclass=_Remembering):
     """
 
     _arguments: dict[str, Any]
+    undecayed: ClassVar[tuple[str, ...]] = ()
+    """Its parameters that are places and not weights (codes, means, pseudo-images): weight decay would draw them to 0."""
 
     def progress(self, fraction: float) -> dict[str, float]:
         """Moves the part's schedules to this fraction of the run, outside of the graph; returns their values for the log."""

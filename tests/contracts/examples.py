@@ -95,5 +95,9 @@ EXAMPLES = {
     "Warmup": Warmup,
     "Cyclical": Cyclical,
 }
+FEATURES: dict = {}
+"""What a latent reads, where that is not [6, 8]."""
 for module in pkgutil.iter_modules(families.__path__):
-    EXAMPLES |= importlib.import_module(f"tests.contracts.families.{module.name}").EXAMPLES
+    family = importlib.import_module(f"tests.contracts.families.{module.name}")
+    EXAMPLES |= family.EXAMPLES
+    FEATURES |= getattr(family, "FEATURES", {})

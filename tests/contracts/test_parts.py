@@ -5,16 +5,17 @@ import json
 import pytest
 import torch
 
-from tests.contracts.examples import EXAMPLES, NETS, SHAPE, batch, raw, scrambled, spec_of, vae
+from tests.contracts.examples import EXAMPLES, FEATURES, NETS, SHAPE, batch, raw, scrambled, spec_of, vae
 from vaekit.latents import DensityPrior, Latent, Posterior
-from vaekit.likelihoods import Bernoulli, Gaussian
+from vaekit.likelihoods import Bernoulli, Gaussian, Laplace
 from vaekit.networks import AttributeCondition, ClassCondition
 from vaekit.objectives import ELBO, IWAE, Cyclical, Warmup
 from vaekit.output import Batch
 from vaekit.part import Part, build, registered, spec
 from vaekit.recipes import RECIPES, build_recipe
-from vaekit.training.task import Task
 from vaekit.testing import check_gradients, check_latent, check_model, check_objective, check_posterior, check_prior, check_spec
+from vaekit.training.critics import Critics
+from vaekit.training.task import Task
 
 NAMES = [cls.__name__ for cls in registered()]
 
@@ -46,7 +47,7 @@ def test_priors(name: str) -> None:
 
 @pytest.mark.parametrize("name", of(Latent))
 def test_latents(name: str) -> None:
-    check_latent(EXAMPLES[name](), torch.randn(6, 8))
+    check_latent(EXAMPLES[name](), FEATURES[name]() if name in FEATURES else torch.randn(6, 8))
 
 
 OBJECTIVES = {
@@ -90,6 +91,7 @@ def test_recipes(name: str, shape: list[int], levels: int | None) -> None:
     recipe.model.initialize(x)
     scrambled(recipe.model)
     check_model(recipe.model, x)
+    Critics(recipe.critics, recipe.defaults, torch.device("cpu"))
     task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics)
     step = task(x)
     check_gradients(recipe.model, step.loss)
@@ -153,3 +155,14 @@ def test_raw_images_are_never_changed() -> None:
     before = x.clone()
     vae("conv")(x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(sigma="optimal", channels=2), Laplace(scale="optimal", channels=2)])
+def test_missing_pixels_have_no_part_in_the_noise(likelihood: Gaussian | Laplace) -> None:
+    """The scale that is measured on the way is that of observed pixels: what stands under the mask changes nothing."""
+    model = scrambled(vae("mlp", likelihood=likelihood)).eval()
+    x, mask = batch(4), torch.rand(4, *SHAPE) > 0.5
+    other = Batch(torch.where(mask, x.x, raw(4)), mask=mask)
+    px = model.decode(model.encode(x))
+    moments = [likelihood.stats(px, likelihood.target(b.x), mask)["noise_moment"] for b in (x, other)]
+    assert torch.equal(*moments)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vaekit.data.cache import digest
 from vaekit.data.decode import fit_image
+from vaekit.data.missing import opaque
 from vaekit.data.policy import check_fit, parse_size
 from vaekit.data.source import Source
 from vaekit.errors import UserError
@@ -103,15 +104,15 @@ class Values:
     note: str
 
 
-def understand(images: ArraySet) -> Values:
-    """Looks through all values. Raises `UserError` for NaN, infinity, and numbers that are no pixels."""
+def understand(images: ArraySet, holes: bool = False) -> Values:
+    """Looks through all values. Raises `UserError` for NaN (which `holes` passes over), infinity, and numbers that are no pixels."""
     dtype = images.parts[0].dtype
     if dtype == np.bool_:
         return Values(np.dtype(np.uint8), 2, lambda v: v.astype(np.uint8), "The values are true or false: binary pixels.")
     if np.issubdtype(dtype, np.integer):
         return _whole_numbers(images, dtype)
     if np.issubdtype(dtype, np.floating):
-        return _real_numbers(images)
+        return _real_numbers(images, holes)
     raise UserError(f"An array of type {dtype} holds no images: give whole numbers, floats or booleans.")
 
 
@@ -129,16 +130,23 @@ def _whole_numbers(images: ArraySet, dtype: np.dtype) -> Values:
     return Values(np.dtype(np.uint8), 256, lambda v: v.astype(np.uint8), "The values are taken as 8-bit pixels (256 levels).")
 
 
-def _real_numbers(images: ArraySet) -> Values:
+def _real_numbers(images: ArraySet, holes: bool) -> Values:
     eighths = binary = whole = True
     low, high = np.inf, -np.inf
     for block in images.blocks():
+        if holes:
+            block = block[~np.isnan(block)]
+            if not block.size:
+                continue
         if not np.isfinite(block).all():
-            raise UserError("The array holds values that are not numbers or are infinite (NaN, inf): remove or replace them.")
+            nan = "" if holes else " If NaN stands for missing pixels, say --missing nan."
+            raise UserError(f"The array holds values that are not numbers or are infinite (NaN, inf): remove or replace them.{nan}")
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         binary = binary and bool(((block == 0) | (block == 1)).all())
         eighths = eighths and low >= 0 and high <= 1 and _is_eight_bits(block)
         whole = whole and not eighths and bool((block == np.rint(block)).all())
+    if low > high:
+        raise UserError("The array holds nothing but NaN: there is nothing to learn from.")
     if binary:
         return Values(np.dtype(np.uint8), 2, lambda v: v.astype(np.uint8), "The floats are all 0 or 1: binary pixels.")
     if eighths:
@@ -182,31 +190,59 @@ def understand_labels(y: Any, count: int, names: tuple[str, ...] = ()) -> tuple[
     return ids, tuple(str(v) for v in found)
 
 
-def array_source(images: ArraySet, *, size: Any = None, fit: Any = None, channels: Any = None) -> Source:
-    """The source of arrays. They keep their size and channels unless others are asked for. Raises `UserError` for what holds no images."""
+def array_source(images: ArraySet, *, size: Any = None, fit: Any = None, channels: Any = None, missing: str | float | None = None) -> Source:
+    """The source of arrays. They keep their size and channels unless others are asked for. Raises `UserError` for what holds no images.
+
+    With `missing` "nan" or "alpha" the source tells which values are observed.
+    """
     check_fit(fit)
     if not images.count or 0 in images.parts[0].shape:
         raise UserError("The array holds no images.")
-    values = understand(images)
+    holes = missing == "nan" and images.parts[0].dtype.kind == "f"
+    values = understand(images, holes)
     shape = images.parts[0].shape
     height, width = (shape[1], shape[2]) if images.layout != "chw" else (shape[2], shape[3])
     stored = 1 if images.layout == "hw" else shape[3] if images.layout == "hwc" else shape[1]
     height_width = parse_size(size) or (height, width)
+    clear = missing == "alpha" and stored in (2, 4)
+    stored -= clear
     channels = stored if channels is None else channels
     _check_channels(stored, channels)
     notes = [*images.notes, values.note]
+    if holes:
+        notes.append(
+            "Values that are NaN count as missing; where the images are shown, and to a network that is not told, they are their channel's mean."
+        )
+    if clear:
+        notes.append("Pixels that are more transparent than opaque count as missing; the alpha channel itself is dropped.")
     if height_width != (height, width):
         notes.append(f"The images are brought from {height}x{width} to {height_width[0]}x{height_width[1]} (height x width).")
     fit = fit or "crop"
 
-    def read(rows: np.ndarray) -> np.ndarray:
+    def taken(rows: np.ndarray) -> np.ndarray:
         block = images.take(rows)
-        block = block[:, None] if images.layout == "hw" else block.transpose(0, 3, 1, 2) if images.layout == "hwc" else block
-        block = set_channels(values.convert(block), channels, values.levels)
+        return block[:, None] if images.layout == "hw" else block.transpose(0, 3, 1, 2) if images.layout == "hwc" else block
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        block = set_channels(values.convert(taken(rows)), channels, values.levels)
         return np.ascontiguousarray(resize(block, height_width, fit, values.levels))
 
+    def with_holes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        block = taken(rows)
+        if holes:
+            seen = ~np.isnan(block)
+            block = values.convert(np.where(seen, block, 0))
+        else:
+            block = values.convert(block)
+            seen = np.broadcast_to(opaque(block[:, stored:], values.levels), block[:, :stored].shape)
+            block = block[:, :stored]
+        if channels != stored:
+            # grey of three channels is observed where all of them are
+            seen = np.repeat(seen.all(1, keepdims=True), channels, axis=1)
+        return resize_observed(set_channels(block, channels, values.levels), seen, height_width, fit, values.levels)
+
     content = images.key or images.digest()
-    key = digest(content, images.layout, [int(n) for n in shape[1:]], list(height_width), fit, channels)
+    key = digest(content, images.layout, [int(n) for n in shape[1:]], list(height_width), fit, channels, *([missing] if holes or clear else []))
     return Source(
         name=images.name or f"array-{content[:8]}",
         key=key,
@@ -214,7 +250,8 @@ def array_source(images: ArraySet, *, size: Any = None, fit: Any = None, channel
         dtype=values.dtype,
         levels=values.levels,
         count=images.count,
-        read=read,
+        read=(lambda rows: with_holes(rows)[0]) if holes or clear else read,
+        observed=(lambda rows: with_holes(rows)[1]) if holes or clear else None,
         labels=images.labels,
         classes=images.classes,
         attributes=images.attributes,
@@ -275,3 +312,14 @@ def resize(block: np.ndarray, size: tuple[int, int], fit: str, levels: int | Non
             real = np.asarray(fit_image(Image.fromarray(plane.astype(np.float32)), size, fit, "black"))
             out[k, c] = real if levels is None else np.clip(np.rint(real), 0, levels - 1)
     return out
+
+
+def resize_observed(block: np.ndarray, seen: np.ndarray, size: tuple[int, int], fit: str, levels: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """[K, C, h, w] and what of it is observed -> the same at `size`: a new value is made of observed ones alone, and is missing where those have less
+    than half of the weight (as a border has). What is missing is 0."""
+    if block.shape[2:] != tuple(size):
+        weight = resize(seen.astype(np.float32), size, fit, None)
+        real = resize(np.where(seen, block, 0).astype(np.float32), size, fit, None) / np.maximum(weight, 0.5)
+        seen = weight >= 0.5
+        block = (real if levels is None else np.clip(np.rint(real), 0, levels - 1)).astype(block.dtype)
+    return np.ascontiguousarray(np.where(seen, block, 0).astype(block.dtype)), np.ascontiguousarray(seen)

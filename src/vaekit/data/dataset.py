@@ -11,6 +11,8 @@ from vaekit.data import augment as augmentation
 from vaekit.data.binarize import EVALUATION_SEED, binarize
 from vaekit.data.cache import digest
 from vaekit.data.conditions import read_table
+from vaekit.data.labels import keep_few
+from vaekit.data.missing import Holes, filled, moved
 from vaekit.data.pack import Rows, store
 from vaekit.data.source import SPLITS, TRAIN, Source
 from vaekit.data.spec import DataSpec
@@ -34,13 +36,20 @@ class Dataset:
     attributes: torch.Tensor | None
     """[n, F] float32 in the order of the whole set (`Batch.index`), whether or not they are a condition."""
     labels: torch.Tensor | None
-    """[n] long in the order of the whole set, -1 unknown."""
+    """[n] long in the order of the whole set, -1 unknown; all that are known, also those that training is not shown."""
     source: str | None = None
     """The path or built-in name that opens the same data again; None for arrays."""
     limit: int | None = None
 
     def __init__(
-        self, source: Source, *, binarized: bool = False, condition: str | None = None, progress: Callable[[int, int], Any] | None = None
+        self,
+        source: Source,
+        *,
+        binarized: bool = False,
+        condition: str | None = None,
+        progress: Callable[[int, int], Any] | None = None,
+        missing: str | float | None = None,
+        labels: int | None = None,
     ) -> None:
         self.name = source.name
         self.official = source.split is not None
@@ -48,14 +57,24 @@ class Dataset:
         self.notes = list(source.notes)
         table = read_table(Path(condition), source) if condition not in (None, "class", "attributes") else None
         attributes, names = table or (source.attributes, source.attribute_names)
-        self._check(source, binarized, condition)
+        self._check(source, binarized, condition, labels)
         self._store, rows = store(source, progress)
         split = self._split(source, rows)
         self._rows = {name: torch.from_numpy(np.flatnonzero(split == part)) for part, name in enumerate(SPLITS)}
         self.labels = None if source.labels is None else torch.from_numpy(np.ascontiguousarray(source.labels, np.int64))
         self.attributes = None if attributes is None else torch.from_numpy(attributes)
         self._told = {None: None, "class": self.labels}.get(condition, self.attributes)
-        mean, std = _moments(rows, split == TRAIN, source.shape)
+        self._holes = None if missing is None else Holes(source, missing, progress)
+        if self._holes is None:
+            mean, std = _moments(rows, split == TRAIN, source.shape)
+        else:
+            mean, std, share = self._holes.moments(self._store, self._rows["train"])
+            self.notes.append(f"{100 * (1 - share):.1f} % of the values of the training images are missing: only what is observed is scored.")
+        self._shown = self.labels
+        if labels is not None:
+            few, notes = keep_few(source.labels, source.classes, split, rows.digests, labels, self.name)
+            self._shown = torch.from_numpy(few)
+            self.notes += notes
         classes, count = source.classes, int((split == TRAIN).sum())
         kind: Literal["values", "pixels"] = "values" if source.levels is None else "pixels"
         if binarized and source.levels is None:
@@ -73,15 +92,27 @@ class Dataset:
             "levels": source.levels,
             "binarize": binarized,
             "condition": condition,
+            "missing": missing,
+            "labels": labels,
         }
         told = (
             None if self._told is None else self._told.numpy().tobytes().hex() if self._told.numel() < 4096 else digest(self._told.numpy().tobytes())
         )
         self.fingerprint = digest(
-            source.key, source.count, split.tobytes(), _bytes(source.labels), list(classes), binarized, condition is not None, told
+            source.key,
+            source.count,
+            split.tobytes(),
+            _bytes(source.labels),
+            list(classes),
+            binarized,
+            condition is not None,
+            told,
+            *([] if missing is None and labels is None else [missing, labels]),
         )
 
-    def _check(self, source: Source, binarized: bool, condition: str | None) -> None:
+    def _check(self, source: Source, binarized: bool, condition: str | None, labels: int | None) -> None:
+        if condition == "class" and labels is not None:
+            raise UserError("--labels hides classes, and --condition class tells them to the model: choose one of the two.")
         if condition == "class" and not source.classes:
             raise UserError(f"'{self.name}' has no classes to be told of: put the images into one sub-folder per class, or give labels.")
         if condition == "class" and (source.labels is None or (source.labels < 0).any()):
@@ -142,7 +173,7 @@ class Dataset:
         return self._rows[split]
 
     def pixels(self, index: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """Rows of the whole set as they are stored [B, C, H, W]: raw, before any binarization."""
+        """Rows of the whole set as they are stored [B, C, H, W]: raw, before any binarization, and with what a share of --missing hides."""
         return self._store.gather(torch.as_tensor(index))
 
     def batch(
@@ -158,10 +189,12 @@ class Dataset:
         """The images at positions `rows` [B] (long) of the split.
 
         Training bits are drawn afresh for each (seed, epoch, image); validation and test bits are always the same. `augment` changes
-        training images alone, at random by (seed, position). `Batch.index` is the row in the whole set.
+        training images alone, at random by (seed, position). `Batch.index` is the row in the whole set. Where something is missing, `Batch.mask`
+        is False there and the value is the channel's mean over the training split. Training labels are those that are shown.
         """
         index = self.index(split)[torch.as_tensor(rows)]
         training = split == "train"
+        mask = None if self._holes is None else self._holes.observed(index)
         if self._fixed is not None and not training:
             x = self._fixed[self._place[index]]
         else:
@@ -169,10 +202,14 @@ class Dataset:
             names = augmentation.parse(augment) if augment and training else ()
             if names:
                 x = augmentation.augment(x, names, self.raw_spec.levels, seed=seed, position=position)
+                mask = None if mask is None else moved(mask, names, seed=seed, position=position)
             if self._binarized:
                 x = binarize(x, index, self.raw_spec.levels, seed=seed if training else EVALUATION_SEED, epoch=epoch if training else 0)
+        if mask is not None:
+            x = filled(x, mask, self.spec.mean, self.spec.levels is not None)
         condition = None if self._told is None else self._told[index]
-        return Batch(x, None, condition, None if self.labels is None else self.labels[index], index)
+        labels = self._shown if training else self.labels
+        return Batch(x, mask, condition, None if labels is None else labels[index], index)
 
     def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
         """All images of the split (or the first `limit`) in order, `batch_size` at a time; the last batch may be shorter."""

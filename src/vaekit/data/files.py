@@ -15,6 +15,8 @@ _SPLIT_FOLDERS = {
     "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION,
     "test": TEST, "testing": TEST,
 }  # fmt: skip
+UNLABELLED = ("unlabeled", "unlabelled")
+"""Folders whose images have no class."""
 
 
 def list_images(folder: Path, limit: int | None = None) -> tuple[list[str], int]:
@@ -59,19 +61,22 @@ def official_split(names: list[str]) -> tuple[np.ndarray | None, list[str]]:
     while all(len(p) > 1 for p in parts) and len({p[0] for p in parts}) == 1:
         parts = [p[1:] for p in parts]
     tops = {p[0].lower() if len(p) > 1 else "" for p in parts}
-    chosen = {_SPLIT_FOLDERS.get(top) for top in tops}
-    if None in chosen or TRAIN not in chosen or len(chosen) < 2:
+    chosen = {_SPLIT_FOLDERS.get(top) for top in tops - set(UNLABELLED)}
+    alone = len(chosen) < 2 and tops.isdisjoint(UNLABELLED)
+    if None in chosen or TRAIN not in chosen or alone:
         return None, ["/".join(p) for p in parts]
-    split = np.array([_SPLIT_FOLDERS[p[0].lower()] for p in parts], np.int8)
-    return split, ["/".join(p[1:]) for p in parts]
+    # Images without labels beside the training images are training images too.
+    split = np.array([_SPLIT_FOLDERS.get(p[0].lower(), TRAIN) for p in parts], np.int8)
+    return split, ["/".join(p if p[0].lower() in UNLABELLED else p[1:]) for p in parts]
 
 
 def classes_of(names: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Class names and labels [n] from the first folder of each name; images outside of any folder have the label -1.
+    """Class names and labels [n] from the first folder of each name; images outside of any folder, or in one called unlabeled, have the label -1.
 
     ``((), None)`` if there are no classes.
     """
-    folders = [name.split("/")[0] if "/" in name else None for name in names]
+    tops = [name.split("/")[0] if "/" in name else None for name in names]
+    folders = [None if top is None or top.lower() in UNLABELLED else top for top in tops]
     classes = tuple(sorted({f for f in folders if f is not None}))
     if not classes or (len(classes) == 1 and None not in folders):
         return (), None

@@ -12,6 +12,7 @@ from vaekit.data.binarize import EVALUATION_SEED, binarize
 from vaekit.data.cache import digest
 from vaekit.data.decode import quiet, read_array, reason
 from vaekit.data.files import classes_of, list_images, official_split
+from vaekit.data.missing import without_alpha
 from vaekit.data.policy import Entry, Plan, resolve
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
@@ -31,18 +32,31 @@ def folder_source(
     channels: Any = None,
     limit: int | None = None,
     progress: Progress = None,
+    missing: str | float | None = None,
 ) -> Source:
-    """The source of the image files below a folder."""
+    """The source of the image files below a folder; with `missing` "alpha" it tells which pixels are observed."""
     names, _ = list_images(folder, limit)
     entries = scan_files(folder, names, progress)
     bad = [e for e in entries if e.error]
     good = [e for e in entries if not e.error]
+    if missing == "alpha":
+        channels = _alpha_beside(good, channels)
     plan = resolve(good, size=size, fit=fit, channels=channels)
     notes = [*notes, *plan.notes]
     if bad:
         shown = "; ".join(f"{e.path}: {e.error}" for e in bad[:3]) + ("; and more" if len(bad) > 3 else "")
         notes.append(f"{len(bad)} of {len(entries)} files cannot be read and are left out ({shown}).")
-    return files_source(folder, name, good, plan, notes)
+    source = files_source(folder, name, good, plan, notes)
+    return without_alpha(source) if missing == "alpha" else source
+
+
+def _alpha_beside(entries: list[Entry], channels: Any) -> int:
+    """The channels to read when the last one is to say what is missing: one more than the images are to have."""
+    if not any(e.alpha for e in entries):
+        raise UserError("--missing alpha needs images with transparent pixels, and in none of these is a pixel transparent: leave it out.")
+    if channels not in (None, 1, 3):
+        raise UserError(f"--missing alpha drops the alpha channel: --channels is 1 (grey) or 3 (RGB) with it, and not {channels!r}.")
+    return (1 if all(e.grey for e in entries) else 3) + 1 if channels is None else int(channels) + 1
 
 
 def files_source(folder: Path, name: str, entries: list[Entry], plan: Plan, notes: list[str]) -> Source:

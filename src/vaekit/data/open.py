@@ -16,6 +16,9 @@ from vaekit.data.arrays import ArraySet, array_source, reshaped
 from vaekit.data.dataset import Dataset
 from vaekit.data.decode import SUFFIXES
 from vaekit.data.folder import folder_source
+from vaekit.data.labels import parse as parse_labels
+from vaekit.data.missing import check_holes
+from vaekit.data.missing import parse as parse_missing
 from vaekit.data.objects import from_object
 from vaekit.data.source import Source, limited
 from vaekit.errors import UserError
@@ -39,6 +42,8 @@ def open_data(
     limit: int | None = None,
     progress: Progress = None,
     validation_data: Any = None,
+    missing: Any = None,
+    labels: Any = None,
 ) -> Dataset:
     """Opens images for training.
 
@@ -46,12 +51,18 @@ def open_data(
     (images, labels). `size` is H, (H, W), ``"H"`` or ``"HxW"``; `fit` crop, pad or stretch; `channels` 1 to 4; what is None is chosen, and
     said in the notes. `condition` is ``"class"``, ``"attributes"`` or the path of a CSV file. `limit` takes that many images.
     `validation_data`, for arrays, is the validation split; then all of `data` is for training and nothing for testing.
+    `missing` says which pixels are not observed (`Batch.mask`): ``"alpha"`` the transparent ones, ``"nan"`` those that are NaN, or a share that is
+    hidden at random, the same pixels of an image at each use. `labels` is how many training images keep their label.
     `progress(done, total)` is called while files are read. Raises `UserError` for whatever cannot be used.
     """
+    missing, labels = parse_missing(missing), parse_labels(labels)
     if limit is not None and limit < 2:
         raise UserError(f"--limit is the number of images to use, at least 2, and not {limit}.")
-    source = open_source(data, size=size, fit=fit, channels=channels, limit=limit, progress=progress, validation_data=validation_data)
-    dataset = Dataset(source, binarized=binarize, condition=None if condition is None else str(condition), progress=progress)
+    source = open_source(
+        data, size=size, fit=fit, channels=channels, limit=limit, progress=progress, validation_data=validation_data, missing=missing
+    )
+    told = None if condition is None else str(condition)
+    dataset = Dataset(check_holes(source, missing), binarized=binarize, condition=told, progress=progress, missing=missing, labels=labels)
     dataset.source, dataset.limit = _named(data), limit
     return dataset
 
@@ -78,14 +89,15 @@ def open_source(
     limit: int | None = None,
     progress: Progress = None,
     validation_data: Any = None,
+    missing: str | float | None = None,
 ) -> Source:
     """The `Source` that `data` names or is; see `open_data`."""
     layout = {"size": size, "fit": fit, "channels": channels}
     if validation_data is not None:
         images = _joined(_as_arrays(data, size), _as_arrays(validation_data, size))
-        return limited(array_source(images, **layout), limit)
+        return limited(array_source(images, missing=missing, **layout), limit)
     if not isinstance(data, str | os.PathLike):
-        return limited(array_source(from_object(data, size), **layout), limit)
+        return limited(array_source(from_object(data, size), missing=missing, **layout), limit)
     name = os.fspath(data)
     if name.partition(":")[0] in BUILT_IN and not os.path.exists(name):
         return limited(_built_in(name, layout, progress), limit)
@@ -93,11 +105,11 @@ def open_source(
     if not path.exists():
         raise UserError(f"There is no '{name}': DATA is a folder, an archive, an array file, or one of {', '.join(BUILT_IN)}.")
     if path.is_dir() and not holds_four(path):
-        return folder_source(path, _safe(path.resolve().name), [], limit=limit, progress=progress, **layout)
+        return folder_source(path, _safe(path.resolve().name), [], limit=limit, progress=progress, missing=missing, **layout)
     if path.is_file() and is_archive(path):
         folder, notes = unpack(path)
-        return folder_source(folder, _safe(path.name.partition(".")[0]), notes, limit=limit, progress=progress, **layout)
-    return limited(array_source(_array_path(path), **layout), limit)
+        return folder_source(folder, _safe(path.name.partition(".")[0]), notes, limit=limit, progress=progress, missing=missing, **layout)
+    return limited(array_source(_array_path(path), missing=missing, **layout), limit)
 
 
 def _built_in(name: str, layout: dict[str, Any], progress: Progress) -> Source:

@@ -40,6 +40,7 @@ class Source:
     fit: str = "crop"
     fill: str = "black"
     evaluation_bits: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None  # rows [M] and their published bits [M, C, H, W] uint8
+    observed: Callable[[np.ndarray], np.ndarray] | None = None  # rows [K] -> [K, C or 1, H, W] bool, False where a value is missing
     report: dict[str, Any] = field(default_factory=dict)  # for `scan`: modes and the like
 
     @property
@@ -69,6 +70,10 @@ def limited(source: Source, limit: int | None) -> Source:
         kept = np.isin(rows, chosen)
         return np.searchsorted(chosen, rows[kept]), drawn[kept]
 
+    def seen(rows: np.ndarray) -> np.ndarray:
+        assert source.observed is not None
+        return source.observed(chosen[rows])
+
     return replace(
         source,
         key=digest(source.key, "limit", limit),
@@ -80,4 +85,5 @@ def limited(source: Source, limit: int | None) -> Source:
         names=None if source.names is None else [source.names[i] for i in chosen],
         notes=[*source.notes, f"{len(chosen)} of {source.count} images are used (--limit)."],
         evaluation_bits=None if source.evaluation_bits is None else bits,
+        observed=None if source.observed is None else seen,
     )

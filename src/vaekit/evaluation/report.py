@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from vaekit.data.spec import DataSpec
+from vaekit.evaluation.classification import label_accuracy
 from vaekit.evaluation.evaluate import evaluate_batches
 from vaekit.evaluation.latent import collapse_warning
 from vaekit.evaluation.likelihood import iw_bound, mean_and_se
+from vaekit.evaluation.observed import observed_fraction
 from vaekit.evaluation.passes import Batches, Progress, first
 from vaekit.evaluation.reconstruction import reconstruction_scores
 from vaekit.likelihoods import LIKELIHOODS, Likelihood
@@ -19,6 +21,7 @@ UNITS = {
     "bound": "nats per image of a lower bound on the probability of the raw integer values",
     "energy": "an energy that is not normalized, in nats per image: compare it with the same likelihood alone",
 }
+OBSERVED = "; only observed values are scored: a bound on log p(x_obs), its bits per observed dimension"
 LONGEST = 256
 """Latent dimensions up to which each one's rate is listed."""
 
@@ -39,7 +42,8 @@ def report(
     """The figures of a model on a split: JSON values, None where there is no figure.
 
     `elbo_nats` = -(`rate_nats` + `distortion_nats`), and `rate_nats` = `cross_entropy_nats` - `entropy_nats`. Bits per dimension are given only for
-    a likelihood that is a probability of integers. `active_units` and `latent_dim` count over all stochastic layers.
+    a likelihood that is a probability of integers. `active_units` and `latent_dim` count over all stochastic layers. With missing pixels the bounds
+    are on log p(x_obs), and `observed_fraction` of the values are scored. `label_accuracy` is that of a semi-supervised model's own classifier.
 
     Args:
         batches_factory: starts a pass over the split: there are two, or three with importance samples.
@@ -71,6 +75,8 @@ def report(
         iw = mean_and_se(iw_bound(model, batches(), k, chunk, seed=seed, precision=precision, progress=step(2 * n, k, n)))
     rates = latent.rate_per_dim
     means = evaluation.bound.means()
+    observed = observed_fraction(batches())
+    dimensions = spec.dimensions * (observed or 1.0)
     return {
         "images": n,
         **{name: _number(value) for name, value in means.items()},
@@ -78,8 +84,8 @@ def report(
         "iw_bound_nats": _number(iw[0]),
         "iw_bound_nats_se": _number(iw[1]),
         "iw_samples": k if k and bounded else None,
-        "bits_per_dim": _bits_per_dim(means["elbo_nats"], model.likelihood, spec),
-        "iw_bits_per_dim": _bits_per_dim(iw[0], model.likelihood, spec),
+        "bits_per_dim": _bits_per_dim(means["elbo_nats"], model.likelihood, dimensions),
+        "iw_bits_per_dim": _bits_per_dim(iw[0], model.likelihood, dimensions),
         "active_units": latent.active_units,
         "codebook_usage": _number(latent.codebook_usage),
         "codebook_perplexity": _number(latent.codebook_perplexity),
@@ -90,13 +96,15 @@ def report(
         "mse": _number(fidelity.mse.mean().item()),
         "likelihood": next((name for name, part in LIKELIHOODS.items() if type(model.likelihood) is part), type(model.likelihood).__name__),
         "likelihood_kind": model.likelihood.kind,
-        "units": UNITS[model.likelihood.kind],
+        "units": UNITS[model.likelihood.kind] + ("" if observed is None else OBSERVED),
+        "observed_fraction": observed,
+        "label_accuracy": label_accuracy(model, batches(), precision=precision),
         "warning": collapse_warning(latent),
     }
 
 
-def _bits_per_dim(nats: float | None, likelihood: Likelihood, spec: DataSpec) -> float | None:
-    return None if nats is None or likelihood.kind != "pmf" else _number(-nats / (spec.dimensions * math.log(2)))
+def _bits_per_dim(nats: float | None, likelihood: Likelihood, dimensions: float) -> float | None:
+    return None if nats is None or likelihood.kind != "pmf" else _number(-nats / (dimensions * math.log(2)))
 
 
 def _number(value: float | None) -> float | None:

@@ -66,8 +66,8 @@ class DensityPrior(Prior):
 class Anchors:
     """Images whose posteriors make up the prior, after the encoder."""
 
-    h: Tensor
-    """[M, F] the encoder's features of M images."""
+    h: Features
+    """The encoder's features of M images."""
     same: Bool[Tensor, "N M"] | None = None
     """Where image n is itself anchor m, which then does not count for it."""
 

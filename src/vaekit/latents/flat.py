@@ -31,7 +31,7 @@ class Flat(Latent):
 
     @property
     def gives(self) -> frozenset[str]:
-        return self.posterior.gives
+        return self.posterior.gives | {"single"}
 
     @property
     def anchored(self) -> AnchoredPrior | None:

@@ -47,8 +47,8 @@ class Likelihood(Part):
         Its `log_prob` gives nats per value [N,C,H,W], or per pixel [N,1,H,W] where the channels are joint.
         """
 
-    def stats(self, px: Distribution, target: Tensor) -> Mapping[str, Tensor]:
-        """Detached batch means that `post_step` needs; reduced over processes in between."""
+    def stats(self, px: Distribution, target: Tensor, mask: Tensor | None = None) -> Mapping[str, Tensor]:
+        """Detached batch means (over what the mask says is observed) that `post_step` needs; reduced over processes in between."""
         return {}
 
     def initialize(self, x: Shaped[Tensor, "B C H W"]) -> None:

@@ -73,9 +73,9 @@ class Gaussian(Likelihood):
         """A sigma that is not fixed starts from the standard deviation of the batch."""
         self.noise.initialize(self.units.to_unit(x))
 
-    def stats(self, px: Distribution, target: Float[Tensor, "N C H W"]) -> Mapping[str, Tensor]:
+    def stats(self, px: Distribution, target: Float[Tensor, "N C H W"], mask: Tensor | None = None) -> Mapping[str, Tensor]:
         """The mean squared error in unit range, for an optimal sigma."""
-        return self.noise.stats((target - px.mean.detach()) / self.units.width()) if self.noise.mode == "optimal" else {}
+        return self.noise.stats((target - px.mean.detach()) / self.units.width(), mask) if self.noise.mode == "optimal" else {}
 
     def post_step(self, stats: Mapping[str, Tensor]) -> None:
         self.noise.post_step(stats)

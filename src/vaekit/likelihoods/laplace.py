@@ -76,9 +76,9 @@ class Laplace(Likelihood):
         """A scale that is not fixed starts from the mean absolute deviation of the batch."""
         self.noise.initialize(self.units.to_unit(x))
 
-    def stats(self, px: Distribution, target: Float[Tensor, "N C H W"]) -> Mapping[str, Tensor]:
+    def stats(self, px: Distribution, target: Float[Tensor, "N C H W"], mask: Tensor | None = None) -> Mapping[str, Tensor]:
         """The mean absolute error in unit range, for an optimal scale."""
-        return self.noise.stats((target - px.mean.detach()) / self.units.width()) if self.noise.mode == "optimal" else {}
+        return self.noise.stats((target - px.mean.detach()) / self.units.width(), mask) if self.noise.mode == "optimal" else {}
 
     def post_step(self, stats: Mapping[str, Tensor]) -> None:
         self.noise.post_step(stats)

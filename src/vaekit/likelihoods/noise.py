@@ -93,9 +93,12 @@ class NoiseScale(nn.Module):
         self.free.copy_(0.5 * torch.log(scale**2 - self.floor**2))
 
     @torch.no_grad()
-    def stats(self, error: Float[Tensor, "N C H W"]) -> Mapping[str, Tensor]:
+    def stats(self, error: Float[Tensor, "N C H W"], mask: Tensor | None = None) -> Mapping[str, Tensor]:
         """The batch's mean |x - loc|^power in unit range, where it is needed."""
-        return {"noise_moment": (error.abs() ** self.power).mean()} if self.mode == "optimal" else {}
+        if self.mode != "optimal":
+            return {}
+        moment = error.abs() ** self.power
+        return {"noise_moment": moment.mean() if mask is None else torch.where(mask, moment, 0.0).sum() / mask.sum().clamp_min(1)}
 
     @torch.no_grad()
     def post_step(self, stats: Mapping[str, Tensor]) -> None:

@@ -1,8 +1,27 @@
-"""What is minimized: bounds on log p(x), and the schedules of their weights."""
+"""What is minimized: bounds on log p(x), and the schedules and controllers of their weights."""
 
 from vaekit.objectives.base import Objective
-from vaekit.objectives.bounds import IWAE
+from vaekit.objectives.bounds import CIWAE, IWAE, MIWAE, Renyi
+from vaekit.objectives.controlled import GECO, Controlled, TargetRate
 from vaekit.objectives.elbo import ELBO
+from vaekit.objectives.routed import PIWAE, STL, DReG
 from vaekit.objectives.schedules import Constant, Cyclical, Schedule, Warmup
 
-__all__ = ["ELBO", "IWAE", "Constant", "Cyclical", "Objective", "Schedule", "Warmup"]
+__all__ = [
+    "CIWAE",
+    "ELBO",
+    "GECO",
+    "IWAE",
+    "MIWAE",
+    "PIWAE",
+    "STL",
+    "Constant",
+    "Controlled",
+    "Cyclical",
+    "DReG",
+    "Objective",
+    "Renyi",
+    "Schedule",
+    "TargetRate",
+    "Warmup",
+]

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from vaekit.errors import UserError
 from vaekit.objectives.schedules import Constant, Schedule
 from vaekit.output import VAEOutput
 from vaekit.part import Part
@@ -35,12 +36,20 @@ class Penalty(Part):
         """Detached tensors for the critic's forward."""
         return {}
 
+    def missing_critic(self) -> UserError:
+        """What to raise where there is no critic to ask."""
+        return UserError(f"{type(self).__name__} asks the critic '{self.critic}', and the recipe has none of that name: add it to its `critics`.")
+
 
 class Critic(Part):
     """A network that learns beside the model, with an optimizer of its own. Its parameters are frozen while the model steps."""
 
     steps: int = 1
     """Steps of the critic for each step of the model."""
+    lr: float | None = None
+    """Its own learning rate, constant over the run; None for the rate at which the run begins to train its model."""
+    betas: tuple[float, float] | None = None
+    """Adam's betas; None for those of the run."""
 
     @abc.abstractmethod
     def forward(self, **feeds: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def _repeated(out: VAEOutput, times: int) -> VAEOutput:
 
     terms = []
     for term in out.terms:
-        copy = LatentTerm(again(term.z), term.q, term.p)
+        copy = LatentTerm(again(term.z), term.q, term.p, None if term.penalty is None else again(term.penalty))
         copy._cache = {"log_q": again(term.log_q), "log_p": again(term.log_p), "kl": None if term.kl is None else again(term.kl)}
         if term.q is not None:
             copy._cache["log_q_stopped"] = again(term.log_q_stopped)

@@ -192,7 +192,9 @@ class Trainer:
         if not self.task.training:
             self.prepared.train()
         step = self.prepared(batch)
-        self.accelerator.backward(step.loss / self.dimensions)
+        loss = step.loss / self.dimensions
+        # Accelerate's backward is the plain one but for fp16, whose loss it scales.
+        self.accelerator.backward(loss) if self.plan.precision == "fp16" else loss.backward()
         if not self._limited():
             self.optimizer.zero_grad(set_to_none=True)
             c.skipped, c.in_a_row = c.skipped + 1, c.in_a_row + 1

@@ -3,16 +3,19 @@
 import torch
 from torch import nn
 
+from vaekit.part import Part
 from vaekit.training.options import Training
 
 
 def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The run's optimizer; weight decay acts on matrices and kernels alone.
+    """The run's optimizer; weight decay acts on matrices and kernels alone, and not on those that a part exempts (`Part.undecayed`).
 
     Fused where the device has it: the same formulas in one pass over the weights.
     """
-    matrices = [p for p in module.parameters() if p.requires_grad and p.dim() >= 2]
-    others = [p for p in module.parameters() if p.requires_grad and p.dim() < 2]
+    places = {id(getattr(part, name)) for part in module.modules() if isinstance(part, Part) for name in part.undecayed}
+    learned = [p for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in learned if p.dim() >= 2 and id(p) not in places]
+    others = [p for p in learned if p.dim() < 2 or id(p) in places]
     groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if training.weight_decay == 0:
         groups = [{"params": matrices + others}]

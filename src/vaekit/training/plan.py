@@ -49,28 +49,26 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path) -> Plan:
-    """The plan for a run of `steps`: what was asked for, or the fastest of fp32 and bf16 in either layout.
+    """The plan for a run of `steps`: the fastest layout of the precision that was asked for, or of fp32 and bf16 when that is "auto".
 
-    A run too short to repay the measuring takes fp32. What was measured is kept in `cache`, keyed by the network, the batch and the machine, so that
-    the same command gives the same run.
+    A run too short to repay the measuring takes the first of them. What was measured is kept in `cache`, keyed by the network, the batch and the
+    machine, so that the same command gives the same run.
     """
     device = batch.x.device
     threads = torch.get_num_threads()
-    if training.precision != "auto":
-        return Plan(training.precision, training.precision == "bf16", training.compile, threads)
+    asked = training.precision
+    precisions = ["fp32", "bf16"] if asked == "auto" and has_bf16(device) else ["fp32" if asked == "auto" else asked]
+    candidates = [Plan(precision, last, training.compile, threads) for precision in precisions for last in (False, True)]
     if steps < 200:
-        return Plan("fp32", False, training.compile, threads)
+        return candidates[0]
     machine = [torch.__version__, device.type, threads, torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
-    key = json.dumps([spec(task.model), spec(task.objective), list(batch.x.shape), training.optimizer, machine], sort_keys=True)
+    key = json.dumps([spec(task.model), spec(task.objective), list(batch.x.shape), training.optimizer, asked, machine], sort_keys=True)
     path = cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     if path.exists():
         return Plan(**json.loads(path.read_text())["plan"])
-    candidates = [Plan("fp32", False, training.compile, threads), Plan("fp32", True, training.compile, threads)]
-    if has_bf16(device):
-        candidates += [Plan("bf16", False, training.compile, threads), Plan("bf16", True, training.compile, threads)]
     seconds = measure(task, training, candidates, batch)
-    # fp32 stays unless another is clearly faster: a few percent are not worth the bits.
-    best = min(candidates, key=lambda plan: seconds[plan] * (1.0 if plan == candidates[0] else 1.05))
+    # fp32 stays unless bf16 is clearly faster: a few percent are not worth the bits. A layout costs nothing.
+    best = min(candidates, key=lambda plan: seconds[plan] * (1.0 if plan.precision == candidates[0].precision else 1.05))
     save_json(path, {"plan": best.to_json(), "milliseconds_per_step": {json.dumps(p.to_json()): round(1e3 * s, 3) for p, s in seconds.items()}})
     return best
 

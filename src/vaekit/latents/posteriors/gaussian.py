@@ -1,5 +1,7 @@
 """The Gaussian posterior of the first VAE."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
@@ -18,6 +20,8 @@ class DiagonalGaussian(Posterior):
         features: F, the width of the encoder's output [N, F].
         latent: D, the number of latent dimensions.
     """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"density", "stopped", "anywhere", "factorized", "moments", "comparable", "divergence", "vector"})
 
     def __init__(self, features: int, latent: int) -> None:
         super().__init__()

@@ -1,0 +1,80 @@
+"""Breaks one formula at a time and shows that a test notices.
+
+    python benchmarks/mutations.py
+
+Each mutation is made in a copy of `src/`, and the tests that guard the formula run against that copy. The script prints what was broken and
+which test failed first; it exits 1 if a mutation survives, or if a formula is no longer where the list says.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Mutation:
+    what: str
+    file: str
+    """Below src/vaekit/."""
+    before: str
+    after: str
+    tests: str
+    """Arguments of pytest."""
+
+
+MUTATIONS = (
+    Mutation("the divergence of two normals: a sign", "distributions/kl.py", "- q.scale.log()", "+ q.scale.log()", "tests/oracles/test_bounds.py"),
+    Mutation(
+        "the divergence of two normals: no 1/2",
+        "distributions/kl.py",
+        "return 0.5 * (q.loc * q.loc",
+        "return 1.0 * (q.loc * q.loc",
+        "tests/oracles/test_bounds.py",
+    ),
+    Mutation("Gaussian noise: a mean for a sum", "distributions/pixel_gaussian.py", ".flatten(2).sum(2)", ".flatten(2).mean(2)", "tests/oracles"),
+    Mutation(
+        "IWAE: the weights' sign", "objectives/bounds.py", "out.log_w().logsumexp(0)", "(-out.log_w()).logsumexp(0)", "tests/oracles/test_bounds.py"
+    ),
+    Mutation("IWAE: no 1/K", "objectives/bounds.py", "math.log(out.k) - out", "0.0 - out", "tests/oracles/test_bounds.py"),
+)
+
+
+def main() -> int:
+    survived = 0
+    for mutation in MUTATIONS:
+        verdict, detail = tried(mutation)
+        survived += verdict != "caught"
+        print(f"{verdict:<9} {mutation.file}: {mutation.what}{detail}", flush=True)
+    print(f"{len(MUTATIONS) - survived} of {len(MUTATIONS)} mutations were caught")
+    return 1 if survived else 0
+
+
+def tried(mutation: Mutation) -> tuple[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("src", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        path = copy / "src" / "vaekit" / mutation.file
+        text = path.read_text()
+        if text.count(mutation.before) != 1:
+            return "NOT FOUND", f" ('{mutation.before}' stands {text.count(mutation.before)} times in it)"
+        path.write_text(text.replace(mutation.before, mutation.after))
+        environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *mutation.tests.split()]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
+        if done.returncode == 1 and found:
+            return "caught", f", by {found[1].split('/')[-1]}"
+        return ("SURVIVED", "") if done.returncode == 0 else ("BROKEN", f" (pytest ended with {done.returncode}: {done.stdout[-300:]})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""A posterior in hyperbolic space."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vaekit.distributions.hyperbolic import WrappedNormal, from_origin
+from vaekit.latents.base import Posterior
+
+REACH = 5.0
+"""How far from the origin a mean may be: further out, float32 cannot tell points of the ball apart."""
+
+
+class HyperbolicPosterior(Posterior):
+    """q(z|x): a wrapped normal in the Poincare ball of D dimensions and curvature -1, with one dense layer to its mean and log-scale.
+
+    The mean is at the distance 5 tanh(|t| / 5) from the origin in the direction of t(h); the log-scale is kept within [-7, 0.5].
+
+    References: Continuous Hierarchical Representations with Poincare Variational Auto-Encoders (Mathieu et al., 2019),
+    https://arxiv.org/abs/1901.06033
+
+    Args:
+        features: F, the width of the encoder's output [N, F].
+        latent: D, the number of latent dimensions.
+    """
+
+    support: ClassVar[str] = "ball"
+    gives: ClassVar[frozenset[str]] = frozenset({"density", "stopped", "anywhere", "divergence", "vector"})
+
+    def __init__(self, features: int, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.head = nn.Linear(features, 2 * latent)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.latent,)
+
+    def forward(self, h: Float[Tensor, "N F"]) -> WrappedNormal:  # type: ignore[override]
+        tangent, log_scale = self.head(h).float().chunk(2, dim=-1)
+        length = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).clamp_min(1e-6)
+        return WrappedNormal(from_origin(tangent / length * (REACH * torch.tanh(length / REACH))), log_scale.clamp(-7, 0.5).exp())

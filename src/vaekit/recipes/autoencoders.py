@@ -1,0 +1,110 @@
+"""Codes that match the prior as a whole, and autoencoders without noise."""
+
+from dataclasses import replace
+
+from vaekit.latents import Flat, StandardNormal
+from vaekit.latents.base import Latent
+from vaekit.networks.spectral import SpectralDecoder
+from vaekit.objectives import ELBO
+from vaekit.penalties import MMD, CodeNorm, DecoderGradient, Penalty, SlicedWasserstein, pixel_units
+from vaekit.recipes.conv import training, variant
+from vaekit.recipes.recipe import Recipe, Setting, recipe
+
+SIGMA = 0.1
+"""Gaussian noise in unit range: without a divergence nothing holds a learned sigma back, so that the weights of the penalties would mean nothing."""
+
+
+def point(features: int, latent: int) -> Latent:
+    """A code without noise; the prior is what it is compared with, and what is sampled."""
+    from vaekit.latents.posteriors.point import PointPosterior
+
+    return Flat(PointPosterior(features, latent), StandardNormal([latent]))
+
+
+def fixed(s: Setting) -> Setting:
+    """The setting with a fixed sigma, unless it was set or the likelihood has none."""
+    has_sigma = s.likelihood in ("gaussian", "laplace") or (s.likelihood is None and s.data.levels != 2)
+    return replace(s, sigma=SIGMA) if has_sigma and s.sigma is None else s
+
+
+def autoencoder(s: Setting, *penalties: Penalty, **more: object) -> Recipe:
+    """Reconstruction and penalties: the objective has no divergence, since a point has none."""
+    return variant(fixed(s), point, ELBO(), *penalties, select="last", **more)
+
+
+@recipe(
+    "info-mmd",
+    year=2017,
+    paper="InfoVAE: Balancing Learning and Inference in Variational Autoencoders (Zhao et al.)",
+    url="https://arxiv.org/abs/1706.02262",
+    good_for="codes that carry more of the image than a VAE's and still fill the prior as a whole; where a VAE ignores its code",
+)
+def info_mmd(s: Setting) -> Recipe:
+    """-E log p(x|z) + (1 - alpha) KL + (alpha + lambda - 1) MMD(q(z), p(z)); lambda is the nats per image of a discrepancy of 1.
+
+    The discrepancy of a batch is noisy: with a lambda far above what the code saves in reconstruction the noise drowns that, and the code is lost.
+    The paper has 1000 for 28 x 28; here it grows with the image.
+    """
+    alpha, scale = s.knob("alpha", 0.5), s.knob("lambda", 0.3 * s.data.dimensions)
+    beta = (1 - alpha) * (1.0 if s.beta is None else s.beta)
+    return variant(s, None, replace(s, beta=beta).objective(warmup=0.1), MMD("rbf", weight=alpha + scale - 1), select="last")
+
+
+@recipe(
+    "wae-mmd",
+    year=2017,
+    paper="Wasserstein Auto-Encoders (Tolstikhin et al.)",
+    url="https://arxiv.org/abs/1711.01558",
+    good_for="sharp reconstructions from codes without noise that can still be sampled from a Gaussian; no likelihood",
+)
+def wae_mmd(s: Setting) -> Recipe:
+    """lambda is the nats per image of a discrepancy of 1: one for each value of the image as it stands."""
+    return autoencoder(s, MMD("imq", weight=s.knob("lambda", 1.0 * s.data.dimensions)))
+
+
+@recipe(
+    "sliced-wasserstein",
+    year=2018,
+    paper="Sliced-Wasserstein Autoencoder (Kolouri et al.)",
+    url="https://arxiv.org/abs/1804.01947",
+    good_for="the aim of wae-mmd without a kernel to choose: codes without noise that follow the prior along every direction",
+)
+def sliced_wasserstein(s: Setting) -> Recipe:
+    """lambda is the nats per image of a squared distance of 1: one for each value of the image as it stands."""
+    penalty = SlicedWasserstein(s.knob("projections", 50), weight=s.knob("lambda", 1.0 * s.data.dimensions))
+    return autoencoder(s, penalty)
+
+
+def _rae(name: str, good_for: str):  # type: ignore[no-untyped-def]
+    return recipe(
+        name,
+        year=2019,
+        paper="From Variational to Deterministic Autoencoders (Ghosh et al.)",
+        url="https://arxiv.org/abs/1903.12436",
+        good_for=good_for,
+    )
+
+
+def norm(s: Setting) -> CodeNorm:
+    """beta / 2 |z|^2."""
+    return CodeNorm(weight=s.knob("code", 0.1))
+
+
+@_rae("rae-l2", "the plainest autoencoder that can be sampled, once a density is fitted to its codes; regularized by weight decay")
+def rae_l2(s: Setting) -> Recipe:
+    """The decoder's L2 norm is held by the optimizer's decoupled weight decay, on the encoder too."""
+    decay = s.knob("decay", 0.05)
+    return autoencoder(s, norm(s), defaults=replace(training(s), weight_decay=decay))
+
+
+@_rae("rae-gp", "as rae-l2, with a decoder that changes slowly with the code (gradient penalty): smoother interpolations, slower")
+def rae_gp(s: Setting) -> Recipe:
+    """The weight is the nats per image of a squared gradient of 1, which sums over the image."""
+    return autoencoder(s, norm(s), DecoderGradient(**pixel_units(s.data), weight=s.knob("gradient", 1.0)))
+
+
+@_rae("rae-sn", "as rae-l2, with a decoder whose layers are held to a norm of 1 (spectral normalization): smooth at almost no cost")
+def rae_sn(s: Setting) -> Recipe:
+    built = autoencoder(s, norm(s))
+    built.model.decoder = SpectralDecoder(built.model.decoder)
+    return built

@@ -1,0 +1,65 @@
+"""A ladder of latents: a vector with a mixture prior at the top, groups of maps below it."""
+
+from dataclasses import replace
+
+from vaekit.latents import DensityPrior, DiagonalGaussian, Flat, StandardNormal
+from vaekit.latents.ladder import Ladder, Step, TopDownBlock, Upsampling
+from vaekit.latents.priors.mixture import MixturePrior
+from vaekit.networks.pyramid import PyramidDecoder, PyramidEncoder, coarsest
+from vaekit.recipes.conv import converged, dimensions, stages, steady_rate
+from vaekit.recipes.recipe import Recipe, Setting, recipe
+
+PATCH = 2
+
+
+@recipe(
+    "ladder",
+    year=2016,
+    paper="Ladder Variational Autoencoders (Sonderby et al.), with the residual posteriors of NVAE (Vahdat, Kautz, 2020)",
+    url="https://arxiv.org/abs/1602.02282",
+    good_for="the best likelihood and the sharpest samples here: layers of latents from coarse to fine, for about twice the time of conv",
+)
+def ladder(s: Setting) -> Recipe:
+    binary = s.data.levels == 2
+    groups, channels = s.knob("groups", 2), s.knob("channels", 8)
+    widths = [s.wide(24 * 2**i) for i in range(stages(s, patch=PATCH, smallest=4))]
+    # Latents at the second resolution collapse on binary images, and carry much of 8-bit ones.
+    resolutions = min(s.knob("resolutions", 1 if binary else 2), len(widths))
+    latent, dense, blocks = dimensions(s), s.wide(256), s.deep(1)
+    shortcut = s.wide(300) if s.data.dimensions <= 4096 else 0
+    prior = _prior(latent, s.knob("components", 500))
+    told = 0 if (condition := s.embedding()) is None else condition.features
+    shape = list(s.data.shape)
+    model = s.vae(
+        latent,
+        lambda told: PyramidEncoder(shape, widths, resolutions, blocks, PATCH, dense, shortcut, told),
+        lambda output, told: PyramidDecoder(latent, output, widths[: len(widths) - resolutions + 1], blocks, PATCH, shortcut, told),
+        lambda features: Ladder(
+            Flat(DiagonalGaussian(features, latent), prior),
+            latent,
+            [widths[-1], *coarsest(shape, PATCH, len(widths))],
+            _steps(widths, resolutions, groups, channels, blocks),
+            dense,
+            told,
+        ),
+        sigma="optimal",
+    )
+    # Norms of some 1,000 nats are usual in the first steps, and are clipped; what is far beyond comes of a broken batch.
+    skip = 20_000.0 * max(1.0, s.data.dimensions / 1024)
+    defaults = replace(converged(s), lr=steady_rate(2.5e-3, s.data.dimensions), skip=skip)
+    return Recipe(model, s.objective(warmup=0.1 if binary else 0.03), defaults=defaults)
+
+
+def _prior(latent: int, components: int) -> DensityPrior:
+    return MixturePrior(latent, components) if components > 1 else StandardNormal([latent])
+
+
+def _steps(widths: list[int], resolutions: int, groups: int, channels: int, blocks: int) -> list[Step]:
+    """`groups` blocks at each of the coarsest resolutions, and the way up between them."""
+    steps: list[Step] = []
+    for level in range(1, resolutions + 1):
+        width = widths[-level]
+        if level > 1:
+            steps.append(Upsampling(widths[-level + 1], width, blocks))
+        steps += [TopDownBlock(width, width, channels, level) for _ in range(groups)]
+    return steps

@@ -1,0 +1,195 @@
+"""The default networks under another objective: weights and schedules of the divergence, tighter bounds, better gradients, controllers."""
+
+from dataclasses import replace
+from typing import Any
+
+from vaekit.errors import UserError
+from vaekit.objectives import CIWAE, ELBO, GECO, IWAE, MIWAE, PIWAE, STL, Cyclical, DReG, Objective, Renyi, TargetRate, Warmup
+from vaekit.recipes.conv import dimensions, variant
+from vaekit.recipes.recipe import Recipe, Setting, recipe
+
+RAINFORTH: dict[str, Any] = {
+    "year": 2018,
+    "paper": "Tighter Variational Bounds are Not Necessarily Better (Rainforth et al.)",
+    "url": "https://arxiv.org/abs/1802.04537",
+}
+
+
+@recipe(
+    "beta",
+    year=2017,
+    paper="beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al.)",
+    url="https://openreview.net/forum?id=Sy2fzU9gl",
+    good_for="latent dimensions that each mean one thing, at the price of blurrier pictures; below 1 (--beta 0.3) sharper pictures instead",
+)
+def beta(s: Setting) -> Recipe:
+    own = s.knob("beta", 4.0)
+    return variant(s, objective=replace(s, beta=own if s.beta is None else s.beta).objective(warmup=0.1), select="last")
+
+
+@recipe(
+    "annealed",
+    year=2018,
+    paper="Understanding disentangling in beta-VAE (Burgess et al.)",
+    url="https://arxiv.org/abs/1804.03599",
+    good_for="latent dimensions that each mean one thing, with sharper pictures than beta: what the code may carry grows over the run",
+)
+def annealed(s: Setting) -> Recipe:
+    refuse(s, beta="its weight is gamma (--set gamma=100)")
+    rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
+    return variant(s, objective=ELBO(capacity=rise, gamma=s.knob("gamma", 100.0), free_bits=s.free_bits or 0.0), select="last")
+
+
+@recipe(
+    "free-bits",
+    year=2016,
+    paper="Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al.)",
+    url="https://arxiv.org/abs/1606.04934",
+    good_for="a code of which every dimension is used: nothing is gained by saying less than --free-bits nats (0.25) with any of them",
+)
+def free_bits(s: Setting) -> Recipe:
+    return variant(replace(s, free_bits=0.25 if s.free_bits is None else s.free_bits), select="last")
+
+
+@recipe(
+    "cyclical",
+    year=2019,
+    paper="Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing (Fu et al.)",
+    url="https://arxiv.org/abs/1903.10145",
+    good_for="a decoder that ignores the code: the divergence is switched off and brought back several times",
+)
+def cyclical(s: Setting) -> Recipe:
+    refuse(s, warmup="each of its cycles warms up (--set ramp=0.5)")
+    weight = Cyclical(s.knob("cycles", 4), s.knob("ramp", 0.5), 1.0 if s.beta is None else s.beta)
+    return variant(s, objective=ELBO(beta=weight, free_bits=s.free_bits or 0.0))
+
+
+@recipe(
+    "iwae",
+    year=2015,
+    paper="Importance Weighted Autoencoders (Burda, Grosse, Salakhutdinov)",
+    url="https://arxiv.org/abs/1509.00519",
+    good_for="a better likelihood than the ELBO's, and a posterior that may be of any shape; each step costs 5 decoder passes (--set samples=5)",
+)
+def iwae(s: Setting) -> Recipe:
+    return sampled(s, IWAE(s.knob("samples", 5)))
+
+
+@recipe("miwae", **RAINFORTH, good_for="iwae with a better trained encoder: the mean of 2 bounds of 4 samples; each step costs 8 decoder passes")
+def miwae(s: Setting) -> Recipe:
+    return sampled(s, MIWAE(s.knob("groups", 2), s.knob("samples", 4)))
+
+
+@recipe("ciwae", **RAINFORTH, good_for="something between the ELBO and iwae, by the share --set elbo=0.5; each step costs 5 decoder passes")
+def ciwae(s: Setting) -> Recipe:
+    return sampled(s, CIWAE(s.knob("samples", 5), s.knob("elbo", 0.5)))
+
+
+@recipe("piwae", **RAINFORTH, good_for="the decoder of iwae with the encoder of miwae, often the best of the three; each step costs 8 decoder passes")
+def piwae(s: Setting) -> Recipe:
+    return sampled(s, PIWAE(s.knob("groups", 2), s.knob("samples", 4)))
+
+
+@recipe(
+    "renyi",
+    year=2016,
+    paper="Renyi Divergence Variational Inference (Li, Turner)",
+    url="https://arxiv.org/abs/1602.02311",
+    good_for="a choice between the ELBO (--set alpha=1) and iwae (alpha=0), or beyond: how much of the true posterior is covered; 5 decoder passes",
+)
+def renyi(s: Setting) -> Recipe:
+    return sampled(s, Renyi(s.knob("alpha", 0.5), s.knob("samples", 5)))
+
+
+@recipe(
+    "stl",
+    year=2017,
+    paper="Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational Inference (Roeder, Wu, Duvenaud)",
+    url="https://arxiv.org/abs/1703.09194",
+    good_for="flows and other rich posteriors: an ELBO gradient without noise where the posterior is right, at no cost",
+)
+def stl(s: Setting) -> Recipe:
+    return sampled(s, STL(s.knob("samples", 1)))
+
+
+@recipe(
+    "dreg",
+    year=2018,
+    paper="Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al.)",
+    url="https://arxiv.org/abs/1810.04152",
+    good_for="iwae with many samples: its encoder's gradient keeps its signal; each step costs 8 decoder passes (--set samples=8)",
+)
+def dreg(s: Setting) -> Recipe:
+    return sampled(s, DReG(s.knob("samples", 8)))
+
+
+@recipe(
+    "geco",
+    year=2018,
+    paper="Taming VAEs (Rezende, Viola)",
+    url="https://arxiv.org/abs/1810.00597",
+    good_for="reconstructions of a quality that you choose (--set fraction: what of the pixels' variance may be lost), with the simplest code for it",
+)
+def geco(s: Setting) -> Recipe:
+    refuse(s, beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
+    fraction, target = s.knob("fraction", usual_fraction(s)), s.knob("target", None)
+    if isinstance(s.sigma, str):
+        raise UserError("geco needs noise of a fixed width, since its target is a distortion: give a number, for example --sigma 0.1.")
+    return variant(with_sigma(s, 0.1), objective=GECO(number("target", target), fraction, s.knob("gain", 0.01)), select="last")
+
+
+@recipe(
+    "target-rate",
+    year=2020,
+    paper="ControlVAE: Controllable Variational Autoencoder (Shao et al.)",
+    url="https://arxiv.org/abs/2004.05988",
+    good_for="a code that carries just so much (--set target, in nats), so that models can be compared at one rate and none collapses",
+)
+def target_rate(s: Setting) -> Recipe:
+    refuse(s, beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
+    return variant(s, objective=TargetRate(s.knob("target", usual_rate(s)), s.knob("gain", 0.02)), select="last")
+
+
+def sampled(s: Setting, objective: Objective) -> Recipe:
+    """These networks under a bound of several samples."""
+    refuse(s, beta="it is a bound as it stands", free_bits="it has no divergence by dimension", warmup="it is a bound as it stands")
+    if s.sigma == "optimal" and objective.samples > 1:
+        raise UserError("An optimal sigma is measured with one sample for each image: take --sigma learned, or a number.")
+    return variant(with_sigma(s, "learned"), objective=objective)
+
+
+def usual_rate(s: Setting) -> float:
+    """2 nats for each dimension, about what a used one carries (one place of seven, e^2), but at most 20: what small grey images need in all."""
+    return float(min(20, 2 * dimensions(s)))
+
+
+def usual_fraction(s: Setting) -> float:
+    """How much of the first distortion above the floor `geco` leaves.
+
+    A quarter of the variance (half of the absolute error, its square root) under noise of a fixed width is a recognizable picture that a few
+    dozen dimensions can give. Bits that are uncertain in themselves cost about a quarter of the first distortion in any model, and a good one
+    of handwritten digits reaches a third: 0.4. A likelihood with a width of its own starts close to where it ends: 0.8.
+    """
+    name = s.likelihood or ("bernoulli" if s.data.levels == 2 else "gaussian")
+    return {"gaussian": 0.25, "laplace": 0.5, "bernoulli": 0.4}.get(name, 0.8)
+
+
+def with_sigma(s: Setting, sigma: float | str) -> Setting:
+    """The setting with the recipe's own sigma, where the likelihood has one and the user has not set it."""
+    has = s.likelihood in ("gaussian", "laplace") or (s.likelihood is None and s.data.levels != 2)
+    return replace(s, sigma=sigma) if has and s.sigma is None else s
+
+
+def refuse(s: Setting, **why: str) -> None:
+    """Raises `UserError` for an option that has no meaning here: better than to ignore it."""
+    for option, reason in why.items():
+        if getattr(s, option) is not None:
+            raise UserError(f"This recipe has no use for --{option.replace('_', '-')}: {reason}.")
+
+
+def number(name: str, value: Any) -> float | None:
+    """The value of a knob that is None unless it is set."""
+    try:
+        return None if value is None else float(value)
+    except ValueError as error:
+        raise UserError(f"{name} is a number, and it is '{value}'.") from error

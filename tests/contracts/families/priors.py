@@ -1,0 +1,24 @@
+"""Examples of the priors that stand inside the bound."""
+
+import torch
+
+from vaekit.latents.priors import AutoregressivePrior, ExemplarPrior, FlowPrior, MixturePrior, VampPrior
+from vaekit.part import Part
+
+
+def moved(part: Part, by: float = 0.2) -> Part:
+    """Away from the start, which is the standard normal for some."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in part.parameters():
+            parameter.add_(by * torch.randn(parameter.shape, generator=generator))
+    return part
+
+
+EXAMPLES = {
+    "MixturePrior": lambda: moved(MixturePrior(2, components=5)),
+    "FlowPrior": lambda: moved(FlowPrior(2, "maf", transforms=2, hidden=8)),
+    "AutoregressivePrior": lambda: moved(AutoregressivePrior(2, hidden=8, components=3)),
+    "VampPrior": lambda: VampPrior([1, 4, 5], components=4),
+    "ExemplarPrior": lambda: ExemplarPrior([1, 4, 5], exemplars=6, per_step=3),
+}
