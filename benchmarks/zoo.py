@@ -44,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help="only these (default: all that have no line yet)")
     parser.add_argument("--seconds", type=float, default=60, help="of training for each recipe (default: 60)")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="trainings side by side, each on one core (default: 2)")
+    parser.add_argument("--cores", type=int, nargs="+", default=[0, 1], help="the cores to train on, one recipe on each (default: 0 1)")
     parser.add_argument("--runs", type=Path, help="keep the run folders here (default: a temporary folder)")
     parser.add_argument("--page", action="store_true", help="only write the page from the lines that are there")
     args = parser.parse_args()
@@ -56,9 +56,9 @@ def main() -> int:
     done = {row["recipe"] for row in lines()}
     todo = [] if args.page else args.recipes or [name for name in RECIPES if name not in done]
     cores: Queue[int] = Queue()
-    for core in range(args.jobs):
+    for core in args.cores:
         cores.put(core)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(args.cores)) as pool:
         runs = args.runs or Path(folder)
         for row in pool.map(lambda name: train(name, args.seconds, runs, cores), todo):
             print(json.dumps(row), flush=True)

@@ -10,9 +10,9 @@ import vaekit
 from tests.contracts.examples import batch, scrambled, spec_of
 from vaekit.distributions.relaxed_categorical import OneHots
 from vaekit.errors import UserError
-from vaekit.evaluation.classification import classifies, label_accuracy
+from vaekit.evaluation.classification import class_probabilities, classifies, label_accuracy
 from vaekit.latents import DiagonalGaussian, StandardNormal
-from vaekit.latents.labelled import LabelledCategories, class_probabilities
+from vaekit.latents.labelled import LabelledCategories
 from vaekit.latents.posteriors.categorical import RelaxedCategorical
 from vaekit.latents.priors.categories import UniformCategories
 from vaekit.objectives import ELBO

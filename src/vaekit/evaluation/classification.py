@@ -1,9 +1,11 @@
 """How well a model that has a classifier in it tells classes."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vaekit.evaluation.passes import Batches, Progress, passes
-from vaekit.latents.labelled import LabelledCategories, class_probabilities
+from vaekit.latents.labelled import LabelledCategories, classifier
 from vaekit.model import VAE
 from vaekit.output import Batch
 
@@ -37,3 +39,14 @@ def label_accuracy(
 
     right, known = torch.stack(list(passes(model, batches, compute, precision=precision, progress=progress, total=total))).sum(0).tolist()
     return right / known if known else None
+
+
+@torch.no_grad()
+def class_probabilities(model: VAE, batch: Batch) -> Float[Tensor, "B K"]:
+    """q(y|x) of a model with a categorical code; the labels of the batch are not looked at. Raises `UserError` if it has none."""
+    c = model.embed(batch.condition)
+    _, terms = model.latent.infer(model._encode(batch, c), anchors=model.anchors(), c=c, mean=True)
+    for term in terms:
+        if isinstance(term.q, Categories) and term.q.variables == 1:
+            return classifier(term.q).exp()
+    raise UserError("This model has no code for the class: train one with --recipe semi-supervised.")

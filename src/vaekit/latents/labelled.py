@@ -8,8 +8,7 @@ from vaekit.distributions.kl import TABLE
 from vaekit.distributions.relaxed_categorical import Categories, OneHots, RelaxedOneHots
 from vaekit.errors import UserError
 from vaekit.latents.base import Anchors, DensityPrior, Features, Latent, Posterior
-from vaekit.model import VAE
-from vaekit.output import Batch, LatentTerm
+from vaekit.output import LatentTerm
 
 CERTAIN = 80.0
 """Nats by which a known class is above the others: exp(-80) is 0 beside 1, and finite, so that 0 log 0 is 0."""
@@ -84,14 +83,3 @@ class LabelledCategories(Latent):
 
     def prior_codes(self, n: int, *, anchors: Anchors | None = None, c: Tensor | None = None) -> Tensor:
         return self.prior.sample(n, c=c)
-
-
-@torch.no_grad()
-def class_probabilities(model: VAE, batch: Batch) -> Float[Tensor, "B K"]:
-    """q(y|x) of a model with a categorical code; the labels of the batch are not looked at. Raises `UserError` if it has none."""
-    c = model.embed(batch.condition)
-    _, terms = model.latent.infer(model._encode(batch, c), anchors=model.anchors(), c=c, mean=True)
-    for term in terms:
-        if isinstance(term.q, Categories) and term.q.variables == 1:
-            return classifier(term.q).exp()
-    raise UserError("This model has no code for the class: train one with --recipe semi-supervised.")

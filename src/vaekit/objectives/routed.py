@@ -1,5 +1,8 @@
 """Bounds whose gradient is not the derivative of their value: one weight for p, one for the path through z, one for q itself."""
 
+import functools
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -131,8 +134,17 @@ def _only(out: VAEOutput) -> LatentTerm:
     return out.terms[0]
 
 
-@torch.compiler.disable
 def _through(term: LatentTerm, total: Tensor) -> Float[Tensor, "N"]:
+    return _outside_of_graphs()(term, total)
+
+
+@functools.cache
+def _outside_of_graphs() -> Callable[[LatentTerm, Tensor], Tensor]:
+    """Not a decorator: it imports torch's compiler, which takes longer than all of vaekit."""
+    return torch.compiler.disable(_slope)
+
+
+def _slope(term: LatentTerm, total: Tensor) -> Float[Tensor, "N"]:
     """(d total / d z) . z with the first factor held fixed: to what made z it is what `total` is, and the rest of the model sees nothing of it.
 
     The decoder has been run on z before, and cannot be told apart from its input in the same backward pass. A hook that rescales the gradient

@@ -15,8 +15,10 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
     good_for="sharper images at the price of likelihood: a critic learns to tell them from real ones; grey or colour, not binary",
 )
 def vae_gan(s: Setting) -> Recipe:
-    """-ELBO + the critic's verdict (nats per image for a unit of its logit: 0.2 for each value as it stands) + the distance of its features.
+    """A critic learns to tell images from what the decoder makes, and the decoder learns to deceive it, beside the ELBO. What a squared error
+    forgives, a missing texture, the critic does not. Likelihood falls, and pictures gain detail.
 
+    -ELBO + the critic's verdict (nats per image for a unit of its logit: 0.2 for each value as it stands) + the distance of its features.
     Both set in over the first fifth of the run, while the critic learns from the first step.
     """
     penalty = Adversarial(
@@ -37,6 +39,10 @@ def vae_gan(s: Setting) -> Recipe:
     good_for="codes without noise that a critic cannot tell from draws of the prior: any prior that can be sampled will do",
 )
 def aae(s: Setting) -> Recipe:
-    """The weight is in nats per image for one nat of the critic: 0.3 for each value of the image as it stands."""
+    """An autoencoder without noise, whose codes a critic cannot tell from draws of the prior. The critic replaces the divergence, so that any prior
+    that can be sampled will do. There is no likelihood.
+
+    The weight is in nats per image for one nat of the critic: 0.3 for each value of the image as it stands.
+    """
     penalty = CodeAdversary(weight=s.knob("adversarial", 0.3 * s.data.dimensions))
     return autoencoder(s, penalty, critics={"code": CodeCritic(dimensions(s), width=s.wide(256))})

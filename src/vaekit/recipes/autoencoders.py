@@ -40,10 +40,12 @@ def autoencoder(s: Setting, *penalties: Penalty, **more: object) -> Recipe:
     good_for="codes that carry more of the image than a VAE's and still fill the prior as a whole; where a VAE ignores its code",
 )
 def info_mmd(s: Setting) -> Recipe:
-    """-E log p(x|z) + (1 - alpha) KL + (alpha + lambda - 1) MMD(q(z), p(z)); lambda is the nats per image of a discrepancy of 1.
+    """The pull of each posterior to the prior is loosened, and the aggregate of all codes is held to the prior instead, by the distance of their
+    kernel means. A code may then say as much of its image as it needs. The space stays filled as a whole, so that samples stay good.
 
-    The discrepancy of a batch is noisy: with a lambda far above what the code saves in reconstruction the noise drowns that, and the code is lost.
-    The paper has 1000 for 28 x 28; here it grows with the image.
+    -E log p(x|z) + (1 - alpha) KL + (alpha + lambda - 1) MMD(q(z), p(z)); lambda is the nats per image of a discrepancy of 1.
+    The discrepancy of a batch is noisy: with a lambda far above what the code saves in reconstruction the noise drowns that, and the code is
+    lost. The paper has 1000 for 28 x 28; here it grows with the image.
     """
     alpha, scale = s.knob("alpha", 0.5), s.knob("lambda", 0.3 * s.data.dimensions)
     beta = (1 - alpha) * (1.0 if s.beta is None else s.beta)
@@ -58,7 +60,11 @@ def info_mmd(s: Setting) -> Recipe:
     good_for="sharp reconstructions from codes without noise that can still be sampled from a Gaussian; no likelihood",
 )
 def wae_mmd(s: Setting) -> Recipe:
-    """lambda is the nats per image of a discrepancy of 1: one for each value of the image as it stands."""
+    """An autoencoder without noise in its codes, whose codes as a whole are held to N(0, I) by a kernel distance. Reconstructions are sharper than a
+    VAE's, since no two images share a code. There is no likelihood; the distance tells how far sampling can be trusted.
+
+    lambda is the nats per image of a discrepancy of 1: one for each value of the image as it stands.
+    """
     return autoencoder(s, MMD("imq", weight=s.knob("lambda", 1.0 * s.data.dimensions)))
 
 
@@ -70,7 +76,11 @@ def wae_mmd(s: Setting) -> Recipe:
     good_for="the aim of wae-mmd without a kernel to choose: codes without noise that follow the prior along every direction",
 )
 def sliced_wasserstein(s: Setting) -> Recipe:
-    """lambda is the nats per image of a squared distance of 1: one for each value of the image as it stands."""
+    """As `wae-mmd`, with another distance: codes and prior draws are projected on random directions and compared there after sorting. There is no
+    kernel and no width to choose. Many directions cost little.
+
+    lambda is the nats per image of a squared distance of 1: one for each value of the image as it stands.
+    """
     penalty = SlicedWasserstein(s.knob("projections", 50), weight=s.knob("lambda", 1.0 * s.data.dimensions))
     return autoencoder(s, penalty)
 
@@ -92,19 +102,30 @@ def norm(s: Setting) -> CodeNorm:
 
 @_rae("rae-l2", "the plainest autoencoder that can be sampled, once a density is fitted to its codes; regularized by weight decay")
 def rae_l2(s: Setting) -> Recipe:
-    """The decoder's L2 norm is held by the optimizer's decoupled weight decay, on the encoder too."""
+    """An autoencoder whose codes are kept small and whose decoder is kept smooth by weight decay. Regularization replaces the noise of a VAE; what
+    makes it generative is a density fitted to the codes afterwards. N(0, I) draws, before that, are not expected to look good.
+
+    The decoder's L2 norm is held by the optimizer's decoupled weight decay, on the encoder too.
+    """
     decay = s.knob("decay", 0.05)
     return autoencoder(s, norm(s), defaults=replace(training(s), weight_decay=decay))
 
 
 @_rae("rae-gp", "as rae-l2, with a decoder that changes slowly with the code (gradient penalty): smoother interpolations, slower")
 def rae_gp(s: Setting) -> Recipe:
-    """The weight is the nats per image of a squared gradient of 1, which sums over the image."""
+    """As `rae-l2`, with a decoder whose output changes slowly with the code: its gradient's norm is added to the loss. Nearby codes then give nearby
+    images. It costs a second pass backwards.
+
+    The weight is the nats per image of a squared gradient of 1, which sums over the image.
+    """
     return autoencoder(s, norm(s), DecoderGradient(**pixel_units(s.data), weight=s.knob("gradient", 1.0)))
 
 
 @_rae("rae-sn", "as rae-l2, with a decoder whose layers are held to a norm of 1 (spectral normalization): smooth at almost no cost")
 def rae_sn(s: Setting) -> Recipe:
+    """As `rae-l2`, with a decoder whose layers are held to a spectral norm of 1. The decoder is then Lipschitz by construction, and smooth at almost
+    no cost. The weights that are saved are the normalized ones.
+    """
     built = autoencoder(s, norm(s))
     built.model.decoder = SpectralDecoder(built.model.decoder)
     return built

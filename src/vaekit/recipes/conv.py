@@ -21,6 +21,10 @@ from vaekit.training.options import Training
     good_for="the default: any folder of images up to about 128 x 128; the best likelihood for its cost with one layer of latents",
 )
 def conv(s: Setting) -> Recipe:
+    """Convolutions on patches learn texture, and a dense path beside them learns the coarse of a small image at once. There is no batch norm, whose
+    noise the likelihood pays for, and the run ends with a falling rate and averaged weights. This is the network on which most other recipes
+    change one thing.
+    """
     return variant(s)
 
 

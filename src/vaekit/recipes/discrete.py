@@ -60,6 +60,9 @@ def even(total: int, parts: int) -> list[int]:
     good_for="images as a small grid of whole numbers, for compression or for a language model; the codebook is learned by gradient",
 )
 def vq(s: Setting) -> Recipe:
+    """The encoder's map is replaced, position by position, with the nearest of a few hundred learned vectors. An image becomes a small grid of whole
+    numbers, and an autoregressive prior learns which grids there are. The bound is exact: what the grid costs under the prior is the rate.
+    """
     size, beta = codebook(s), s.knob("commitment", 0.25)
     return discrete(s, 8, lambda features: VectorQuantizer(features, size, beta))
 
@@ -72,6 +75,9 @@ def vq(s: Setting) -> Recipe:
     good_for="the VQ-VAE to start from: the codebook follows the features by moving averages, which learns faster and steadier than by gradient",
 )
 def vq_ema(s: Setting) -> Recipe:
+    """As `vq`, with a codebook that follows the mean of what is assigned to it instead of a gradient. That is k-means on a moving window: it is
+    steadier, and has one weight fewer to set. Codes that nobody uses are born again beside the busiest.
+    """
     size, beta = codebook(s), s.knob("commitment", 0.25)
     return discrete(s, 8, lambda features: EMAVectorQuantizer(features, size, beta))
 
@@ -84,6 +90,9 @@ def vq_ema(s: Setting) -> Recipe:
     good_for="sharper reconstructions from the same small codebook: several codes for each place, each for what the last left over",
 )
 def rvq(s: Setting) -> Recipe:
+    """Each position is coded in several rounds: each codebook codes what the ones before it left over. A few codebooks of 256 reach the fidelity of
+    one of millions. The first round is coarse, and the rest refine it.
+    """
     size, levels, beta = codebook(s), s.knob("levels", 3), s.knob("commitment", 0.25)
     return discrete(s, 8, lambda features: ResidualQuantizer([EMAVectorQuantizer(features, size, beta) for _ in range(levels)]))
 
@@ -96,6 +105,9 @@ def rvq(s: Setting) -> Recipe:
     good_for="many more combinations from small codebooks: each group of channels has a code of its own",
 )
 def grouped_vq(s: Setting) -> Recipe:
+    """The channels are split into groups, each with a codebook of its own. The combinations multiply while the codebooks stay small. It suits
+    features whose groups mean different things.
+    """
     size, groups, beta = codebook(s), s.knob("groups", 2), s.knob("commitment", 0.25)
     return discrete(s, 8, lambda features: GroupedQuantizer([EMAVectorQuantizer(n, size, beta) for n in even(features, min(groups, features))]))
 
@@ -108,6 +120,9 @@ def grouped_vq(s: Setting) -> Recipe:
     good_for="discrete codes without trouble: channels are rounded, so that there is no codebook to collapse and nothing to tune",
 )
 def fsq(s: Setting) -> Recipe:
+    """Each channel is bounded and rounded to one of a few values: the codebook is a grid, and there is nothing to learn or to collapse. It has no
+    extra loss at all. With a handful of channels it matches a learned codebook of the same size.
+    """
     size = codebook(s)
     return discrete(s, 3, lambda features: rounded(features, size))
 
@@ -138,6 +153,9 @@ def values_of(channels: int, size: int) -> list[int]:
     good_for="binary codes: the sign of each channel, with an entropy term that keeps all combinations in use; --latent is the number of bits",
 )
 def lfq(s: Setting) -> Recipe:
+    """Each channel is reduced to its sign, so that F channels make 2^F codes without a codebook. An entropy term makes each choice sure and the
+    choices many. It scales to very large vocabularies.
+    """
     entropy, beta = s.knob("entropy", 0.1), s.knob("commitment", 0.25)
 
     def signs(features: int) -> Quantizer:

@@ -20,6 +20,9 @@ PATCH = 2
     good_for="the best likelihood and the sharpest samples here: layers of latents from coarse to fine, for about twice the time of conv",
 )
 def ladder(s: Setting) -> Recipe:
+    """A vector at the top, then maps of latents below it, each told what is above. The top decides what the image is of, the maps where its details
+    lie, and each layer has its own divergence. It is the model for the best likelihood.
+    """
     binary = s.data.levels == 2
     groups, channels = s.knob("groups", 2), s.knob("channels", 8)
     widths = [s.wide(24 * 2**i) for i in range(stages(s, patch=PATCH, smallest=4))]

@@ -17,6 +17,9 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
     good_for="images of which parts are missing (--missing alpha, nan, or a share): learns from what is there, and 'vaekit impute' fills in the rest",
 )
 def missing(s: Setting) -> Recipe:
+    """Pixels that are missing are not scored, and the encoder is told which they are. The model learns from incomplete images as if from parts of
+    whole ones, without filling anything in first. `vaekit impute` then gives several answers for what is missing.
+    """
     samples = s.knob("samples", 1)
     channels, height, width = s.data.shape
     latent = dimensions(s)

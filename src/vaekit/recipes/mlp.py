@@ -13,6 +13,9 @@ from vaekit.training.options import Training
     good_for="small images, published likelihoods, and the most images per second",
 )
 def mlp(s: Setting) -> Recipe:
+    """Two gated dense layers of 300 on either side, as in the papers that published likelihoods of small binary images. Nothing knows that pixels
+    have neighbours, which limits it, and a step takes a fraction of a millisecond. It is the network to compare a published number with.
+    """
     latent = s.latent or 40
     width, depth = s.wide(300), s.deep(2)
     model = s.vae(

@@ -23,6 +23,10 @@ RAINFORTH: dict[str, Any] = {
     good_for="latent dimensions that each mean one thing, at the price of blurrier pictures; below 1 (--beta 0.3) sharper pictures instead",
 )
 def beta(s: Setting) -> Recipe:
+    """The divergence counts beta times, so that each nat of code must save more than beta nats of distortion. A tighter code is pressed to use its
+    dimensions for what varies independently, which often makes them meaningful. The price is blur: details that cost more than they save are
+    dropped.
+    """
     own = s.knob("beta", 4.0)
     return variant(s, objective=replace(s, beta=own if s.beta is None else s.beta).objective(warmup=0.1), select="last")
 
@@ -35,6 +39,10 @@ def beta(s: Setting) -> Recipe:
     good_for="latent dimensions that each mean one thing, with sharper pictures than beta: what the code may carry grows over the run",
 )
 def annealed(s: Setting) -> Recipe:
+    """The code is given a capacity in nats that grows over the run, and is held to it by gamma |KL - C|. What matters most to the reconstruction is
+    learned first, one factor after the other, each in a dimension that is free by then. The final capacity, and not beta, decides how much detail
+    is kept.
+    """
     refuse(s, beta="its weight is gamma (--set gamma=100)")
     rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
     return variant(s, objective=ELBO(capacity=rise, gamma=s.knob("gamma", 100.0), free_bits=s.free_bits or 0.0), select="last")
@@ -48,6 +56,10 @@ def annealed(s: Setting) -> Recipe:
     good_for="a code of which every dimension is used: nothing is gained by saying less than --free-bits nats (0.25) with any of them",
 )
 def free_bits(s: Setting) -> Recipe:
+    """Each latent dimension may carry a quarter of a nat or so for nothing; only what exceeds it is paid for. A dimension is thus never pushed below
+    that threshold, and the collapse that comes from the first steps, when the decoder cannot read the code yet, does not happen. Reports always
+    give the true divergence.
+    """
     return variant(replace(s, free_bits=0.25 if s.free_bits is None else s.free_bits), select="last")
 
 
@@ -59,6 +71,9 @@ def free_bits(s: Setting) -> Recipe:
     good_for="a decoder that ignores the code: the divergence is switched off and brought back several times",
 )
 def cyclical(s: Setting) -> Recipe:
+    """Beta rises from 0 to 1 several times over the run instead of once. Each low phase lets the code say more, each high phase makes that cheap,
+    and the next phase starts from a better code. It is known from text, where a single warm-up is often not enough.
+    """
     refuse(s, warmup="each of its cycles warms up (--set ramp=0.5)")
     weight = Cyclical(s.knob("cycles", 4), s.knob("ramp", 0.5), 1.0 if s.beta is None else s.beta)
     return variant(s, objective=ELBO(beta=weight, free_bits=s.free_bits or 0.0))
@@ -72,21 +87,34 @@ def cyclical(s: Setting) -> Recipe:
     good_for="a better likelihood than the ELBO's, and a posterior that may be of any shape; each step costs 5 decoder passes (--set samples=5)",
 )
 def iwae(s: Setting) -> Recipe:
+    """The bound averages the importance weights of K samples before the logarithm, and comes closer to log p(x) as K grows. The decoder learns from
+    a posterior richer than the encoder can state, since the weights correct it. The encoder's own signal fades as K grows: `dreg`, `miwae` and
+    `piwae` are answers to that.
+    """
     return sampled(s, IWAE(s.knob("samples", 5)))
 
 
 @recipe("miwae", **RAINFORTH, good_for="iwae with a better trained encoder: the mean of 2 bounds of 4 samples; each step costs 8 decoder passes")
 def miwae(s: Setting) -> Recipe:
+    """M groups of K samples: the importance-weighted bound of each group, averaged. The groups give back to the encoder the signal that one bound of
+    M*K samples would drown in noise. M = 1 is `iwae`, and K = 1 the ELBO.
+    """
     return sampled(s, MIWAE(s.knob("groups", 2), s.knob("samples", 4)))
 
 
 @recipe("ciwae", **RAINFORTH, good_for="something between the ELBO and iwae, by the share --set elbo=0.5; each step costs 5 decoder passes")
 def ciwae(s: Setting) -> Recipe:
+    """A mixture of the ELBO, which teaches the encoder well, and of the importance-weighted bound, which teaches the decoder well. One number, beta,
+    moves between the two. Both are computed from the same K samples.
+    """
     return sampled(s, CIWAE(s.knob("samples", 5), s.knob("elbo", 0.5)))
 
 
 @recipe("piwae", **RAINFORTH, good_for="the decoder of iwae with the encoder of miwae, often the best of the three; each step costs 8 decoder passes")
 def piwae(s: Setting) -> Recipe:
+    """The decoder learns from the tightest bound, of all M*K samples, and the encoder from the mean of M looser ones. Each gets the objective that
+    teaches it best, out of the same samples. Nothing else differs from `iwae`.
+    """
     return sampled(s, PIWAE(s.knob("groups", 2), s.knob("samples", 4)))
 
 
@@ -98,6 +126,9 @@ def piwae(s: Setting) -> Recipe:
     good_for="a choice between the ELBO (--set alpha=1) and iwae (alpha=0), or beyond: how much of the true posterior is covered; 5 decoder passes",
 )
 def renyi(s: Setting) -> Recipe:
+    """A family of bounds from Renyi's divergence of order alpha: alpha = 1 is the ELBO, alpha = 0 the importance-weighted bound. Orders below 1 let
+    the posterior cover all that the data allow, orders above 1 make it choose. The samples are those of `iwae`, weighted by another power.
+    """
     return sampled(s, Renyi(s.knob("alpha", 0.5), s.knob("samples", 5)))
 
 
@@ -109,6 +140,9 @@ def renyi(s: Setting) -> Recipe:
     good_for="flows and other rich posteriors: an ELBO gradient without noise where the posterior is right, at no cost",
 )
 def stl(s: Setting) -> Recipe:
+    """The gradient of the ELBO has a part with mean zero, the score of the posterior at its own sample, and leaving it out removes its noise. At the
+    exact posterior the gradient is then zero for every sample, so that training can settle: it sticks the landing. The bound itself is unchanged.
+    """
     return sampled(s, STL(s.knob("samples", 1)))
 
 
@@ -120,6 +154,9 @@ def stl(s: Setting) -> Recipe:
     good_for="iwae with many samples: its encoder's gradient keeps its signal; each step costs 8 decoder passes (--set samples=8)",
 )
 def dreg(s: Setting) -> Recipe:
+    """The importance-weighted bound with a gradient for the encoder that goes through the samples alone, each weighted by its squared share. It has
+    the same mean as the plain gradient and none of the part that drowns as K grows. The decoder's gradient is that of `iwae`.
+    """
     return sampled(s, DReG(s.knob("samples", 8)))
 
 
@@ -131,6 +168,9 @@ def dreg(s: Setting) -> Recipe:
     good_for="reconstructions of a quality that you choose (--set fraction: what of the pixels' variance may be lost), with the simplest code for it",
 )
 def geco(s: Setting) -> Recipe:
+    """Instead of weighing the divergence, ask for a reconstruction error: a multiplier rises while the error is too high and falls when it is met.
+    What is left is spent on making the code cheap. The target is what a user can judge by eye, where beta is not.
+    """
     refuse(s, beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
     fraction, target = s.knob("fraction", usual_fraction(s)), s.knob("target", None)
     if isinstance(s.sigma, str):
@@ -146,6 +186,9 @@ def geco(s: Setting) -> Recipe:
     good_for="a code that carries just so much (--set target, in nats), so that models can be compared at one rate and none collapses",
 )
 def target_rate(s: Setting) -> Recipe:
+    """A controller turns beta up when the codes carry more nats than asked for, and down when they carry fewer. The run ends near the target
+    whatever the images are. It is the way to compare models at one rate, and a cure for collapse.
+    """
     refuse(s, beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
     return variant(s, objective=TargetRate(s.knob("target", usual_rate(s)), s.knob("gain", 0.02)), select="last")
 

@@ -14,7 +14,11 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
     good_for="textures and edges kept where the likelihood alone blurs them; images of 28 x 28 and more",
 )
 def ms_ssim(s: Setting) -> Recipe:
-    """The weight is the nats per image of a similarity of 0: one for each value of the image as it stands."""
+    """Structural similarity at several scales is added to the likelihood: contrast and structure in a window, not pixel by pixel. Edges and texture
+    come out where a squared error alone would blur. The weight is in nats for an image that has lost all similarity.
+
+    The weight is the nats per image of a similarity of 0: one for each value of the image as it stands.
+    """
     penalty = MSSSIM(**pixel_units(s.data), weight=s.knob("ms_ssim", 1.0 * s.data.dimensions))
     return variant(s, None, None, penalty, select="last")
 
@@ -27,7 +31,12 @@ def ms_ssim(s: Setting) -> Recipe:
     good_for="reconstructions nearer to the eye: a Laplacian pyramid without any network, LPIPS, or features of your own (--set features=net.pt)",
 )
 def perceptual(s: Setting) -> Recipe:
-    """The weight is in nats for one unit of the distance, which is a sum over values."""
+    """A distance between features is added to the likelihood. Without a network it is that of Laplacian pyramids, which compares edges at every
+    scale; LPIPS, where it is installed, or a TorchScript network of your own can stand in its place. The features are frozen, and the decoder
+    gets their gradient.
+
+    The weight is in nats for one unit of the distance, which is a sum over values.
+    """
     features = s.knob("features", None)
     penalty = Perceptual(**pixel_units(s.data), features=features, weight=s.knob("perceptual", 1.0))
     return variant(s, None, None, penalty, select="last")
@@ -41,5 +50,8 @@ def perceptual(s: Setting) -> Recipe:
     good_for="codes as features: an image and the same image a few pixels on get nearly the same code; twice the time per step",
 )
 def consistency(s: Setting) -> Recipe:
+    """An image and the same image moved by a few pixels should have nearly the same code: their posteriors' divergence is added to the two bounds.
+    The code is freed of what does not matter, and fits less noise. It costs twice a step of `conv`.
+    """
     penalty = Consistency(s.knob("strength", 0.1), beta=1.0 if s.beta is None else s.beta, weight=Warmup(0.1))
     return variant(s, None, None, penalty, select="last")

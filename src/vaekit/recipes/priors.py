@@ -25,6 +25,9 @@ def _told(s: Setting) -> int:
     good_for="data of several kinds: a prior of 500 learned Gaussians; better samples than N(0, I) at next to no cost",
 )
 def mixture(s: Setting) -> Recipe:
+    """The prior is a learned mixture of Gaussians instead of one. Where images fall into kinds, the codes need not be pressed into one ball, and the
+    bound rises by what that costs. Sampling stays a draw from the mixture.
+    """
     return _with(s, MixturePrior(dimensions(s), s.knob("components", 500)))
 
 
@@ -37,6 +40,10 @@ def mixture(s: Setting) -> Recipe:
     "so it is several times slower than conv (--set components=100 is faster)",
 )
 def vamp(s: Setting) -> Recipe:
+    """The prior is the mixture of the posteriors of learned pseudo-images. It is thus shaped as the aggregate of the posteriors is, which is the
+    best prior that there could be, and costs one encoding of the pseudo-images per step. After training the pseudo-images themselves are pictures
+    of what the model knows.
+    """
     return _with(s, VampPrior(list(s.data.shape), s.knob("components", 500), _told(s), s.data.levels))
 
 
@@ -48,6 +55,9 @@ def vamp(s: Setting) -> Recipe:
     good_for="new images as variations of real ones, and codes that suit nearest neighbours; the model's file holds up to 1,000 training images",
 )
 def exemplar(s: Setting) -> Recipe:
+    """The prior is a mixture around the codes of training images: to draw a new image, take one, and vary it. An image never counts as its own
+    exemplar, so that copying does not pay. The exemplars are kept inside the model's file.
+    """
     one = [] if s.condition == "class" else [len(s.data.attributes)]
     exemplars, drawn = s.knob("exemplars", 1000), s.knob("per_step", 256)
     return _with(s, ExemplarPrior(list(s.data.shape), exemplars, drawn, s.data.levels, one if s.condition else None))
@@ -61,6 +71,9 @@ def exemplar(s: Setting) -> Recipe:
     good_for="a sharper prior that is still fast to sample: a flow of affine couplings; given a condition, the prior follows it",
 )
 def realnvp(s: Setting) -> Recipe:
+    """The prior is a flow of affine coupling layers, trained inside the bound. It bends N(0, I) to where the codes are, so that fewer nats are lost
+    between posterior and prior and samples fall where the decoder knows what to draw. Density and sampling are both one pass.
+    """
     return _with(s, _flow(s, "realnvp", 4))
 
 
@@ -72,6 +85,9 @@ def realnvp(s: Setting) -> Recipe:
     good_for="a good likelihood at little cost: an autoregressive flow as the prior; samples take one pass for each latent dimension",
 )
 def maf(s: Setting) -> Recipe:
+    """The prior is a masked autoregressive flow: each dimension of the code given those before it. Its density, which training needs, is one pass;
+    sampling takes one per dimension. It fits better than `realnvp` layer for layer.
+    """
     return _with(s, _flow(s, "maf", 3))
 
 
@@ -83,6 +99,9 @@ def maf(s: Setting) -> Recipe:
     good_for="the most flexible of the flow priors, for few latent dimensions and some patience: splines can bend a density into any shape",
 )
 def nsf(s: Setting) -> Recipe:
+    """The prior is an autoregressive flow of monotone splines, which can put several modes into every dimension. It is the most flexible of the flow
+    priors here, and the slowest. Use it when the aggregate of the codes is far from a Gaussian.
+    """
     return _with(s, _flow(s, "nsf", 2))
 
 
@@ -94,6 +113,9 @@ def nsf(s: Setting) -> Recipe:
     good_for="the best likelihood of the learned priors: each latent dimension is a mixture of Gaussians given those before it",
 )
 def autoregressive_prior(s: Setting) -> Recipe:
+    """The prior gives each dimension of the code a mixture of Gaussians, told the dimensions before it by one masked network. Its density is exact
+    and one pass. Sampling goes dimension by dimension.
+    """
     return _with(s, AutoregressivePrior(dimensions(s), s.knob("hidden", s.wide(256)), s.knob("components", 8)))
 
 

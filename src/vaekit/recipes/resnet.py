@@ -16,6 +16,9 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
     good_for="larger or finer images, when there is time: convolutions from full resolution, two blocks at each scale, group norm",
 )
 def resnet(s: Setting) -> Recipe:
+    """Residual blocks from full resolution down, two at each scale, with group norm. The dense bottleneck is as in the other recipes; the depth
+    before and after it is what larger or finer images need. It costs several times what `conv` costs per image.
+    """
     latent = s.latent or (64 if s.data.dimensions <= 1024 else 256)
     widths = [s.wide(min(32 * 2**i, 128)) for i in range(stages(s, patch=1, smallest=4))]
     options: dict[str, Any] = {"widths": widths, "blocks": s.deep(2), "patch": 1, "dense": s.wide(256), "norm": True}

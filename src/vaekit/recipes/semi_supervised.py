@@ -19,6 +19,9 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
     good_for="many images of which few have a class (--labels 100, or a folder named unlabeled): learns to tell the classes from all of them",
 )
 def semi_supervised(s: Setting) -> Recipe:
+    """The code has a category, which is the class, and a Gaussian vector for all that the class does not say. Images with a label are told it,
+    images without are explained by every class as far as it fits. A few labels then go a long way, and the class can be chosen when sampling.
+    """
     classes, alpha = len(s.data.classes), s.knob("alpha", 50.0)
     if classes < 2:
         raise UserError(

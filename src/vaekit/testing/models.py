@@ -6,8 +6,9 @@ from torch import Tensor
 from vaekit.model import VAE, evaluating, total_log_prob
 from vaekit.objectives import Objective
 from vaekit.output import Batch, LatentTerm, VAEOutput, fold
-from vaekit.penalties import Penalty
+from vaekit.penalties import Critic, Penalty
 from vaekit.testing.parts import check_gradients, check_spec
+from vaekit.training.task import ANSWERS
 
 
 def check_objective(objective: Objective, model: VAE, batch: Batch) -> None:
@@ -24,10 +25,14 @@ def check_objective(objective: Objective, model: VAE, batch: Batch) -> None:
         check_gradients(model, loss.mean())
 
 
-def check_penalty(penalty: Penalty, model: VAE, batch: Batch) -> None:
-    """Finite, with a gradient for the model; what it feeds a critic is detached."""
+def check_penalty(penalty: Penalty, model: VAE, batch: Batch, critic: Critic | None = None) -> None:
+    """Finite, with a gradient for the model and none for the critic that it asks; what it feeds that critic is detached."""
+    if critic is not None:
+        critic.requires_grad_(False)
     out = model(batch)
-    value = penalty(out)
+    for name in penalty.asks:
+        out.asked[name] = ANSWERS[name](model, out)
+    value = penalty(out, critic)
     assert value.shape in {(), (len(batch),)} and torch.isfinite(value).all()
     assert value.requires_grad, "A penalty without gradient teaches nothing."
     assert not any(t.requires_grad for t in penalty.feeds(out).values()), "What feeds a critic must be detached."

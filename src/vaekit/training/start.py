@@ -22,7 +22,10 @@ from vaekit.training.progress import Watcher
 
 def identity(recipe: Recipe, data: Dataset, training: Training) -> dict[str, Any]:
     """The options that make two runs the same run, as JSON."""
-    custom = {"model": spec(recipe.model), "objective": spec(recipe.objective)} if recipe.name == "custom" else {}
+    custom: dict[str, Any] = {}
+    if recipe.name == "custom":
+        custom = {"model": spec(recipe.model), "objective": spec(recipe.objective), "penalties": [spec(p) for p in recipe.penalties]}
+        custom["critics"] = {name: spec(critic) for name, critic in recipe.critics.items()}
     return {
         "recipe": recipe.name,
         **{k: recipe.options.get(k) for k in SETTING_OPTIONS},
@@ -83,7 +86,8 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
     from vaekit.training.plan import choose, images_in
     from vaekit.training.task import Task
 
-    task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics).to(accelerator.device)
+    critics = {name: critic.to(accelerator.device) for name, critic in recipe.critics.items()}
+    task = Task(recipe.model, recipe.objective, recipe.penalties, critics).to(accelerator.device)
     size = min(training.batch_size, data.size("train"))
     batch = data.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
     total = max(round(training.epochs * data.size("train")), 1)
@@ -130,7 +134,7 @@ def refuse_other(run: Run, options: dict[str, Any]) -> None:
     for key in [*(k for k in now if k != "data"), "data"]:
         if there.get(key) != now[key]:
             name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
-            figures = "" if key in ("data", "model", "objective") else f" (it was {there.get(key)}, now {now[key]})"
+            figures = "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {there.get(key)}, now {now[key]})"
             raise UserError(
                 f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it."
             )

@@ -88,6 +88,8 @@ class Task(nn.Module):
         self.precision = precision
         # Not registered: a critic's parameters are not the task's.
         self._critics = [dict(critics or {})]
+        for critic in self._critics[0].values():
+            critic.requires_grad_(False)
         self.register_buffer("weights", torch.tensor([p.schedule.at(0.0) for p in penalties]), persistent=False)
         self._asks = sorted(set().union(*(p.asks for p in penalties)))
         self._moving = [part for part in self.modules() if isinstance(part, Part) and type(part).progress is not Part.progress]
@@ -103,12 +105,12 @@ class Task(nn.Module):
         loss = self.objective(out).mean()
         for name in self._asks:
             out.asked[name] = ANSWERS[name](self.model, out)
-        feeds = {}
+        feeds: dict[str, dict[str, Tensor]] = {}
         for penalty, weight in zip(self._penalties, self.weights, strict=True):
             critic = self._critics[0].get(penalty.critic) if penalty.critic else None
             loss = loss + weight * penalty(out, critic).mean()
             if penalty.critic:
-                feeds[penalty.critic] = penalty.feeds(out)
+                feeds.setdefault(penalty.critic, {}).update(penalty.feeds(out))
         with torch.no_grad():
             logs = torch.stack((loss.detach(), -out.log_px.mean(), out.rate().mean()))
             stats = self.objective.stats(out)
