@@ -30,19 +30,54 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation("the divergence of two normals: a sign", "distributions/kl.py", "- q.scale.log()", "+ q.scale.log()", "tests/oracles/test_bounds.py"),
+    Mutation("divergence of two normals: a sign", "distributions/kl.py", "1) - q.scale.log()", "1) + q.scale.log()", "tests/oracles/test_bounds.py"),
     Mutation(
-        "the divergence of two normals: no 1/2",
-        "distributions/kl.py",
-        "return 0.5 * (q.loc * q.loc",
-        "return 1.0 * (q.loc * q.loc",
-        "tests/oracles/test_bounds.py",
+        "divergence of two normals: a factor 1/2", "distributions/kl.py", "0.5 * (q.loc * q.loc", "(q.loc * q.loc", "tests/oracles/test_bounds.py"
     ),
     Mutation("Gaussian noise: a mean for a sum", "distributions/pixel_gaussian.py", ".flatten(2).sum(2)", ".flatten(2).mean(2)", "tests/oracles"),
     Mutation(
-        "IWAE: the weights' sign", "objectives/bounds.py", "out.log_w().logsumexp(0)", "(-out.log_w()).logsumexp(0)", "tests/oracles/test_bounds.py"
+        "importance weights: the sign", "objectives/weights.py", "log_w.logsumexp(0) -", "(-log_w).logsumexp(0) -", "tests/oracles/test_bounds.py"
     ),
-    Mutation("IWAE: no 1/K", "objectives/bounds.py", "math.log(out.k) - out", "0.0 - out", "tests/oracles/test_bounds.py"),
+    Mutation(
+        "importance weights: not detached", "objectives/weights.py", "log_w.detach().float()", "log_w.float()", "tests/oracles/test_objectives.py"
+    ),
+    Mutation("DReG: weights not squared", "objectives/routed.py", "path=weight.square()", "path=weight", "tests/oracles/test_objectives.py"),
+    Mutation(
+        "total correlation: weights transposed",
+        "penalties/total_correlation.py",
+        "weights[rows, (rows + 1) % size] =",
+        "weights[(rows + 1) % size, rows] =",
+        "tests/oracles/test_penalties.py",
+    ),
+    Mutation(
+        "quantizer: a missing detach",
+        "latents/quantizers/vector.py",
+        "per_image((h.detach() - e).square())",
+        "per_image((h - e).square())",
+        "tests/oracles/test_quantizers.py",
+    ),
+    Mutation(
+        "quantizer: the commitment's weight on the codebook",
+        "latents/quantizers/vector.py",
+        "per_image((h.detach() - e).square()) + self.beta * per_image((h - e.detach()).square())",
+        "self.beta * per_image((h.detach() - e).square()) + per_image((h - e.detach()).square())",
+        "tests/oracles/test_quantizers.py",
+    ),
+    Mutation(
+        "critic of codes: a missing detach",
+        "penalties/adversarial.py",
+        '{"codes": codes(out).detach(), "prior"',
+        '{"codes": codes(out), "prior"',
+        "tests/system/test_critics.py -k neither",
+    ),
+    Mutation(
+        "ladder: the posterior is not told relative to the prior",
+        "latents/ladder.py",
+        "Normal(base.loc + shift, ",
+        "Normal(base.loc - shift, ",
+        "tests/oracles/test_ladder.py",
+    ),
+    Mutation("lazy rate: log p and log q swapped", "output.py", "return self.log_q - self.log_p", "return self.log_p - self.log_q", "tests/oracles"),
 )
 
 

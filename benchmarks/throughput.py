@@ -64,7 +64,7 @@ class Failure(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=60, help="of each contender at each batch size")
+    parser.add_argument("--turns", type=int, default=40, help="of each contender at each batch size")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--images", type=int, help=f"images of one turn (default: {IMAGES})")
     parser.add_argument("--threads", type=int, default=2)

@@ -51,9 +51,9 @@ def main() -> None:
     recipe = vaekit.recipe("tutorial", shape=(1, 28, 28), latent=16)
     try:
         # More epochs than are waited for: the choice of precision is then that of a whole run.
-        vaekit.fit(
-            recipe, data[:-1000], data[-1000:], out="run", watcher=timer, epochs=10_000, batch_size=args.batch_size, lr=1e-3, precision=args.precision
-        )
+        # The clock of the checkpoints runs on while the other contenders train: of 100 seconds, a fifth are ours, as of the usual 20 all are.
+        options: dict[str, Any] = {"batch_size": args.batch_size, "lr": 1e-3, "precision": args.precision, "save_seconds": 100.0}
+        vaekit.fit(recipe, data[:-1000], data[-1000:], out="run", watcher=timer, epochs=10_000, **options)
     except Done:
         plan = vaekit.load("run").description["plan"]
         report(timer.first, timer.loss, plan=" ".join(f"{k}={v}" for k, v in plan.items() if k in ("precision", "channels_last", "compile")))

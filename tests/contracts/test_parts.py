@@ -1,20 +1,28 @@
 """Every registered part keeps its contracts."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
 from tests.contracts.examples import EXAMPLES, FEATURES, NETS, SHAPE, batch, raw, scrambled, spec_of, vae
-from vaekit.latents import DensityPrior, Latent, Posterior
+from vaekit.errors import UserError
+from vaekit.latents import DensityPrior, DiagonalGaussian, Flat, Latent, Posterior
+from vaekit.latents.posteriors import IAF
+from vaekit.latents.priors import VampPrior
+from vaekit.latents.priors.sphere import UniformSphere
 from vaekit.likelihoods import Bernoulli, Gaussian, Laplace
 from vaekit.networks import AttributeCondition, ClassCondition
 from vaekit.objectives import ELBO, IWAE, Cyclical, Warmup
 from vaekit.output import Batch
 from vaekit.part import Part, build, registered, spec
+from vaekit.penalties import TotalCorrelation
 from vaekit.recipes import RECIPES, build_recipe
 from vaekit.testing import check_gradients, check_latent, check_model, check_objective, check_posterior, check_prior, check_spec
+from vaekit.training import Training
 from vaekit.training.critics import Critics
+from vaekit.training.optimizer import make_optimizer
 from vaekit.training.task import Task
 
 NAMES = [cls.__name__ for cls in registered()]
@@ -166,3 +174,33 @@ def test_missing_pixels_have_no_part_in_the_noise(likelihood: Gaussian | Laplace
     px = model.decode(model.encode(x))
     moments = [likelihood.stats(px, likelihood.target(b.x), mask)["noise_moment"] for b in (x, other)]
     assert torch.equal(*moments)
+
+
+def test_weight_decay_leaves_places_alone() -> None:
+    """Pseudo-images, means of a mixture and codebooks are not weights: decay would draw them to 0."""
+    for name, place in (("vamp", "latent.prior.inputs"), ("mixture", "latent.prior.means"), ("vq", "latent.quantizer.codebook")):
+        model = build_recipe(name, spec_of([1, 12, 12]), scale=0.25).model
+        optimizer = make_optimizer(model, Training(optimizer="adamw", weight_decay=0.1))
+        decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+        assert id(model.get_parameter(place)) not in decayed and decayed
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    """One rule: the parts' capabilities. The page of the docs asks the same one."""
+    with pytest.raises(UserError, match="TotalCorrelation does not go with PointPosterior: it needs"):
+        recipe = build_recipe("wae-mmd", spec_of([1, 12, 12]), scale=0.25)
+        dataclasses.replace(recipe, penalties=(TotalCorrelation(100),))
+    with pytest.raises(UserError, match="IWAE does not go with Discrete"):
+        dataclasses.replace(build_recipe("vq", spec_of([1, 12, 12]), scale=0.25), objective=IWAE(5))
+    with pytest.raises(UserError, match="VampPrior does not go with IAF"):
+        Flat(IAF(8, 3), VampPrior([1, 4, 4], 5))
+    with pytest.raises(UserError, match="UniformSphere does not go with DiagonalGaussian: its codes are sphere"):
+        Flat(DiagonalGaussian(8, 3), UniformSphere(3))
+
+
+def test_a_knob_that_the_recipe_lacks_is_refused() -> None:
+    with pytest.raises(UserError, match="The recipe vamp has no knob 'gamma'; it has components"):
+        build_recipe("vamp", spec_of([1, 12, 12]), knobs={"gamma": 3})
+    with pytest.raises(UserError, match="components is a whole number"):
+        build_recipe("vamp", spec_of([1, 12, 12]), knobs={"components": 2.5})
+    assert len(build_recipe("vamp", spec_of([1, 12, 12]), knobs={"components": 7}).model.latent.prior.inputs) == 7

@@ -35,8 +35,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         gives, whom = self.model.latent.gives, described(self.model.latent)
-        for part in (self.objective, *self.penalties):
-            require(type(part).__name__, part.needs, whom, gives)
+        require(type(self.objective).__name__, self.objective.needs, whom, gives)
+        for penalty in self.penalties:
+            require(type(penalty).__name__, penalty.needs, whom, gives)
 
     def for_data(self, data: DataSpec) -> "Recipe":
         """The same recipe with fresh weights for other data."""

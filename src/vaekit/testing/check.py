@@ -112,7 +112,7 @@ def _network(part: Encoder | Decoder) -> None:
 _CHECKS: dict[type[Part], Callable[..., None]] = {
     Posterior: lambda part, features, data: check_posterior(part, _features(part, features)),
     DensityPrior: lambda part, features, data: check_prior(part),
-    AnchoredPrior: lambda part, features, data: check_anchored_prior(part),
+    AnchoredPrior: lambda part, features, data: check_anchored_prior(part, DiagonalGaussian(FEATURES, 2)(torch.randn(4, FEATURES))),
     Quantizer: lambda part, features, data: check_quantizer(part, features if features is not None else torch.randn(6, part.channels, 3, 2)),
     Latent: lambda part, features, data: check_latent(part, _features(part, features)),
     Likelihood: lambda part, features, data: _likelihood(part, data),

@@ -63,7 +63,7 @@ def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path
         return candidates[0]
     machine = [torch.__version__, device.type, threads, torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
     key = json.dumps(
-        [spec(task.model), spec(task.objective), [spec(p) for p in task.penalties], list(batch.x.shape), training.optimizer, asked, machine],
+        [spec(task.model), spec(task.objective), [spec(p) for p in task._penalties], list(batch.x.shape), training.optimizer, asked, machine],
         sort_keys=True,
     )
     path = cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
