@@ -7,7 +7,7 @@ can do that. A finished recipe is one line of `benchmarks/zoo.jsonl` and one pic
 that the script can be stopped and run again. At the end `docs/zoo.md` is written from the lines.
 
 Fashion-MNIST, binarized, stands for all but these: recipes about disentanglement train on `shapes` (known factors), and those that compare pictures
-with pictures on grey Fashion-MNIST.
+with pictures, or would spend their codes on the noise of bits (quantizers), on grey Fashion-MNIST.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROOT = HERE.parent
 ROWS, PICTURES, PAGE = HERE / "zoo.jsonl", ROOT / "docs" / "images" / "zoo", ROOT / "docs" / "zoo.md"
 
 SHAPES = ("beta", "annealed", "beta-tc", "factor", "dip-i", "dip-ii", "joint")
-GREY = ("ms-ssim", "perceptual", "vae-gan")
+GREY = ("ms-ssim", "perceptual", "vae-gan", "vq", "vq-ema", "rvq", "grouped-vq", "fsq", "lfq")
 OPTIONS = {"semi-supervised": ["--labels", "1000"], "missing": ["--missing", "0.5"]}
 DATA = {
     "bits": ("fashion-mnist", ["--binarize"], "Fashion-MNIST, binarized"),

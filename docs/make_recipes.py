@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 from vaekit.compatibility import CAPABILITIES, refusal
@@ -41,7 +42,7 @@ def parts(recipe: Recipe) -> list[type[Part]]:
 def page(entry: Entry) -> str:
     recipe = build_recipe(entry.name, DATA)
     default = {cls.__name__ for cls in parts(build_recipe(DEFAULT, DATA))} | PLAIN if entry.name != DEFAULT else PLAIN
-    code = inspect.getsource(entry.build)
+    code = re.sub(r' *""".*?"""\n', "", inspect.getsource(entry.build), count=1, flags=re.S)
     idea = inspect.cleandoc(entry.build.__doc__ or "")
     lines = [f"# {entry.name}", "", idea, ""] if idea else [f"# {entry.name}", ""]
     lines += [f"**When to use it**: {entry.good_for}. Takes {entry.data}.", "", f"**Paper**: {entry.paper}, {entry.year}: <{entry.url}>", ""]

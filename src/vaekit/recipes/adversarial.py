@@ -42,7 +42,7 @@ def aae(s: Setting) -> Recipe:
     """An autoencoder without noise, whose codes a critic cannot tell from draws of the prior. The critic replaces the divergence, so that any prior
     that can be sampled will do. There is no likelihood.
 
-    The weight is in nats per image for one nat of the critic: 0.3 for each value of the image as it stands.
+    The weight is in nats per image for one nat of the critic: 0.1 for each value of the image as it stands.
     """
-    penalty = CodeAdversary(weight=s.knob("adversarial", 0.3 * s.data.dimensions))
+    penalty = CodeAdversary(weight=s.knob("adversarial", 0.1 * s.data.dimensions))
     return autoencoder(s, penalty, critics={"code": CodeCritic(dimensions(s), width=s.wide(256))})

@@ -43,9 +43,9 @@ def annealed(s: Setting) -> Recipe:
     learned first, one factor after the other, each in a dimension that is free by then. The final capacity, and not beta, decides how much detail
     is kept.
     """
-    refuse(s, beta="its weight is gamma (--set gamma=100)")
+    refuse(s, beta="its weight is gamma (--set gamma=10)")
     rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
-    return variant(s, objective=ELBO(capacity=rise, gamma=s.knob("gamma", 100.0), free_bits=s.free_bits or 0.0), select="last")
+    return variant(s, objective=ELBO(capacity=rise, gamma=s.knob("gamma", 10.0), free_bits=s.free_bits or 0.0), select="last")
 
 
 @recipe(
