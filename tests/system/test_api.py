@@ -12,6 +12,7 @@ import vaekit
 from tests.contracts.examples import vae
 from vaekit.likelihoods import Gaussian
 from vaekit.training import Silent
+from vaekit.training.optimizer import global_norm
 
 OPTIONS = {"precision": "fp32", "watcher": Silent()}
 
@@ -109,3 +110,19 @@ def test_sigma_is_learned_towards_the_error(digits: np.ndarray) -> None:
     assert run.model.decode(run.model.encode(x)).stddev.mean().item() == pytest.approx(rmse, rel=0.3)
     fixed = vaekit.fit("tutorial", digits, epochs=1, scale=0.25, sigma=1, **OPTIONS)
     assert fixed.model.decode(fixed.model.encode(x)).stddev.mean().item() == pytest.approx(255)
+
+
+def test_the_norm_of_the_gradients() -> None:
+    """Against torch's own, for large and small tensors, in either memory format; one bad value anywhere is seen."""
+    shapes = [(300, 400), (7,), (), (8, 4, 3, 3), (16, 8, 30, 30)]
+    parameters = [torch.nn.Parameter(torch.zeros(s)) for s in shapes]
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    parameters[3].grad = parameters[3].grad.to(memory_format=torch.channels_last)
+    parameters[4].grad = parameters[4].grad.to(memory_format=torch.channels_last)
+    assert torch.allclose(global_norm(parameters), torch.nn.utils.get_total_norm([p.grad for p in parameters]), rtol=1e-5)
+    for p in parameters:
+        good = p.grad
+        p.grad = torch.where(torch.arange(good.numel()).view(good.shape) == 0, torch.nan, good)
+        assert not torch.isfinite(global_norm(parameters))
+        p.grad = good
