@@ -141,14 +141,19 @@ def write_page(names: list[str]) -> None:
     ]
     rows = lines()
     for data in dict.fromkeys(row["data"] for row in rows):
-        text += [f"## {data}", "", "| recipe | ELBO | rate | distortion | active units | codebook perplexity | images/s | parameters |"]
-        text += ["|---|---|---|---|---|---|---|---|"]
+        text += [f"## {data}", "", "| recipe | ELBO | rate | distortion | active units | codebook perplexity | images/s | seconds | parameters |"]
+        text += ["|---|---|---|---|---|---|---|---|---|"]
         for row in (r for r in rows if r["data"] == data):
             if "error" in row:
-                text.append(f"| {row['recipe']} | failed: {row['error']} | | | | | | |")
+                text.append(f"| {row['recipe']} | failed: {row['error']} | | | | | | | |")
                 continue
             cells = [number(row[k], 2) for k in ("val_elbo_nats", "val_rate_nats", "val_distortion_nats")]
-            cells += [number(row["active_units"], 0), number(row["codebook_perplexity"], 1), number(row["images_per_second"], 0)]
+            cells += [
+                number(row["active_units"], 0),
+                number(row["codebook_perplexity"], 1),
+                number(row["images_per_second"], 0),
+                number(row["seconds"], 0),
+            ]
             text.append(f"| [{row['recipe']}](recipes/{row['recipe']}.md) | " + " | ".join(cells) + f" | {row['parameters'] / 1e6:.2f} M |")
         text.append("")
         for row in (r for r in rows if r["data"] == data and "error" not in r):
