@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaekit.distributions.relaxed_categorical import Categories
+from vaekit.errors import UserError
 from vaekit.evaluation.passes import Batches, Progress, passes
 from vaekit.latents.labelled import LabelledCategories, classifier
 from vaekit.model import VAE
