@@ -33,9 +33,10 @@ def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plain", "vq-ema"])
+def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
     for processes in (1, 2):
-        result = torchrun(processes, "-m", "tests.system.two_processes", str(tmp_path / f"{processes}.pt"))
+        result = torchrun(processes, "-m", "tests.system.two_processes", str(tmp_path / f"{processes}.pt"), name)
         assert result.returncode == 0, result.stderr[-3000:]
     one, two = torch.load(tmp_path / "1.pt"), torch.load(tmp_path / "2.pt")
     for name in one:
