@@ -1,5 +1,6 @@
 """From a recipe and data to a finished run: what makes it the same run, the plan, the folder, and the loop."""
 
+import copy
 import importlib.util
 import json
 import platform
@@ -87,7 +88,10 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
     from vaekit.training.task import Task
 
     critics = {name: critic.to(accelerator.device) for name, critic in recipe.critics.items()}
-    task = Task(recipe.model, recipe.objective, recipe.penalties, critics).to(accelerator.device)
+    task = copy.deepcopy(Task(recipe.model, recipe.objective, recipe.penalties, critics)).to(accelerator.device)
+    with torch.random.fork_rng():
+        # What the data fill at the start (exemplars, codebooks) is part of what a step costs.
+        task.initialize(data.batch("train", torch.arange(min(1024, data.size("train")))).to(accelerator.device))
     size = min(training.batch_size, data.size("train"))
     batch = data.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
     total = max(round(training.epochs * data.size("train")), 1)
