@@ -19,6 +19,7 @@ import vaekit
 import vaekit.recipes.adversarial
 import vaekit.recipes.disentangle
 from tests.contracts.examples import batch, scrambled, vae
+from tests.system.killing import killed_at
 from vaekit.errors import UserError
 from vaekit.model import VAE
 from vaekit.objectives import ELBO
@@ -96,21 +97,7 @@ def test_a_stopped_run_with_a_critic_is_the_same_run(name: str, tmp_path: Path, 
     x = (load_digits().images[:300] * 15).astype("uint8")
     options = {"epochs": 3, "batch_size": 64, "precision": "fp32", "watcher": Silent(), "save_seconds": 0.0}
     whole = vaekit.fit(recipe(), x, out=tmp_path / "whole", **options)
-
-    class Killed(Exception):
-        pass
-
-    forward, calls = Task.forward, [0]
-
-    def dying(self: Task, b: vaekit.Batch) -> object:
-        calls[0] += 1
-        if calls[0] == 5:
-            raise Killed
-        return forward(self, b)
-
-    monkeypatch.setattr(Task, "forward", dying)
-    with pytest.raises(Killed):
-        vaekit.fit(recipe(), x, out=tmp_path / "stopped", **options)
+    killed_at(5, monkeypatch, lambda: vaekit.fit(recipe(), x, out=tmp_path / "stopped", **options))
     resumed = vaekit.fit(recipe(), x, out=tmp_path / "stopped", **options)
     one, two = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(one[k], two[k]) for k in one)

@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 
 import vaekit
 import vaekit.recipes.discrete
+from tests.system.killing import killed_at
 from vaekit.evaluation.latent import LatentStatistics
 from vaekit.training import Silent
-from vaekit.training.task import Task
 
 
 def digits() -> torch.Tensor:
@@ -25,21 +25,7 @@ def run(out: Path, name: str = "vq-ema", epochs: int = 3) -> vaekit.Run:
 
 def test_a_stopped_run_of_codes_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(tmp_path / "whole")
-
-    class Killed(Exception):
-        pass
-
-    forward, calls = Task.forward, [0]
-
-    def dying(self: Task, b: vaekit.Batch) -> object:
-        calls[0] += 1
-        if calls[0] == 5:
-            raise Killed
-        return forward(self, b)
-
-    monkeypatch.setattr(Task, "forward", dying)
-    with pytest.raises(Killed):
-        run(tmp_path / "stopped")
+    killed_at(5, monkeypatch, lambda: run(tmp_path / "stopped"))
     resumed = run(tmp_path / "stopped")
     one, two = whole.model.state_dict(), resumed.model.state_dict()
     assert int(one["latent.quantizer.steps"]) > 0 and "latent.quantizer.codebook" in one
