@@ -33,7 +33,7 @@ def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("name", ["plain", "vq-ema"])
+@pytest.mark.parametrize("name", ["plain", "vq-ema", "factor", "vae-gan"])
 def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
     for processes in (1, 2):
         result = torchrun(processes, "-m", "tests.system.two_processes", str(tmp_path / f"{processes}.pt"), name)

@@ -1,4 +1,4 @@
-"""Run by torchrun: one training step on this process's rows of the joined batch, with its rows of the joined noise; rank 0 saves the weights."""
+"""Run by torchrun: training steps on this process's rows of the joined batch, with its rows of the joined noise; rank 0 saves the weights."""
 
 import sys
 from pathlib import Path
@@ -8,39 +8,68 @@ from accelerate import Accelerator
 
 from tests.contracts.examples import spec_of, vae
 from vaekit.recipes import Recipe, build_recipe
+from vaekit.training.critics import Critics
 from vaekit.training.optimizer import make_optimizer
 from vaekit.training.options import Training
 from vaekit.training.task import Task
+
+BATCH, STEPS = 8, 3
 
 
 def main(out: Path, name: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     shape = [1, 12, 12]
-    x = torch.randint(0, 256, (8, *shape), dtype=torch.uint8)
+    x = torch.randint(0, 256, (BATCH, *shape), dtype=torch.uint8)
     if name == "plain":
         recipe = Recipe(vae("resnet", shape).eval())  # eval: the contract leaves batch norm's statistics out
     else:
         recipe = build_recipe(name, spec_of(shape), scale=0.25)
         recipe.model.initialize(x)
     model = recipe.model
-    noise = torch.randn(3, 8, 3)
     accelerator = Accelerator(cpu=True)
     rank, world = accelerator.process_index, accelerator.num_processes
-    task = Task(model, recipe.objective)
+    task = Task(model, recipe.objective, recipe.penalties, recipe.critics)
+    task.progress(1.0)  # the full weight of every penalty
+    critics = Critics(recipe.critics, Training(), accelerator.device)
+    # Adam would make a full step of a gradient that is 0 but for rounding: a hinge critic's, where real and fake excite a patch alike.
+    critics.optimizers = {name: torch.optim.SGD(critic.parameters(), 0.05) for name, critic in critics.critics.items()}
     prepared, optimizer = accelerator.prepare(task, make_optimizer(task, Training(optimizer="adamw", weight_decay=0.01)))
-    for step in range(3):
-        mine = noise[step, rank::world]
-        torch.distributions.normal._standard_normal = lambda *_, mine=mine, **__: mine
+    for step in range(STEPS):
+        hand_out(step, rank, world)
         result = prepared(x[rank::world])
         accelerator.backward(result.loss / 144)
         optimizer.step()
         optimizer.zero_grad()
         task.post_step({part: {k: accelerator.reduce(v, "mean") for k, v in values.items()} for part, values in result.stats.items()})
+        critics.step(result.feeds)
     if accelerator.is_main_process:
-        torch.save(model.state_dict(), out)
+        learned = {f"{name}.{k}": v for name, critic in critics.modules.items() for k, v in critic.state_dict().items()}
+        torch.save(model.state_dict() | learned, out)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def hand_out(step: int, rank: int, world: int) -> None:
+    """Makes torch's noise of this step the rows of the joined noise; of a joined batch (a permutation, say), all rows."""
+
+    def drawn(kind: int, shape: tuple[int, ...]) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1000 * step + kind)
+        make = torch.randn if kind < 2 else torch.rand
+        joined = make(BATCH, *shape[1:], generator=generator)
+        return joined if shape[0] == BATCH else joined[rank::world]
+
+    torch.distributions.normal._standard_normal = lambda shape, **_: drawn(0, tuple(shape))
+    torch.randn_like = lambda x, **_: drawn(0, tuple(x.shape))
+
+    def standard_normal(self: object, n: int, **_: object) -> torch.Tensor:
+        return drawn(1, (n, *self.zero.shape))  # type: ignore[attr-defined]
+
+    from vaekit.latents.priors.normal import StandardNormal
+    from vaekit.penalties import factor
+
+    StandardNormal.sample = standard_normal  # type: ignore[method-assign,assignment]
+    factor.permuted = lambda z: z.gather(0, drawn(2, tuple(z.shape)).argsort(0))
 
 
 if __name__ == "__main__":

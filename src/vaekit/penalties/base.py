@@ -50,6 +50,8 @@ class Critic(Part):
     """Its own learning rate, constant over the run; None for the rate at which the run begins to train its model."""
     betas: tuple[float, float] | None = None
     """Adam's betas; None for those of the run."""
+    joint: ClassVar[bool] = False
+    """Whether its loss relates the items of a batch to each other: with several processes it then learns from the joined batch."""
 
     @abc.abstractmethod
     def forward(self, **feeds: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ class CodeDiscriminator(GANCritic):
         steps: of the critic for each step of the model.
     """
 
+    joint: ClassVar[bool] = True
+
     def __init__(self, latent: int, width: int = 256, depth: int = 4, lr: float | None = 1e-4, steps: int = 1) -> None:
         super().__init__(lr, steps)
         self.net = CodeNet(latent, width, depth)

@@ -21,7 +21,8 @@ def options_of(critic: Critic, training: Training) -> Training:
 class Critics:
     """The critics of a recipe and their optimizers: while the model steps they are frozen, while they step the model is not touched.
 
-    With several processes all start from the weights of the first, and step with the mean of their gradients.
+    With several processes all start from the weights of the first, and step with the mean of their gradients. A critic that relates the items of a
+    batch to each other (`Critic.joint`) is fed the batches of all of them.
     """
 
     def __init__(self, critics: Mapping[str, Critic], training: Training, device: torch.device) -> None:
@@ -41,8 +42,11 @@ class Critics:
         losses = {}
         for name, critic in self.critics.items():
             critic.requires_grad_(True)
+            feed = {k: v.detach() for k, v in feeds[name].items()}
+            if self.shared and critic.joint:
+                feed = {k: _joined(v) for k, v in feed.items()}
             for _ in range(critic.steps):
-                loss = critic(**{k: v.detach() for k, v in feeds[name].items()})
+                loss = critic(**feed)
                 loss.backward()
                 gradients = [p.grad for p in critic.parameters() if p.grad is not None]
                 if self.shared:
@@ -53,6 +57,13 @@ class Critics:
             critic.requires_grad_(False)
             losses[f"critic_{name}"] = loss.item()
         return losses
+
+
+def _joined(x: Tensor) -> Tensor:
+    """[B/world, ...] of each process -> [B, ...], in the order of the batch that was dealt out to them one by one."""
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.stack(parts, dim=1).flatten(0, 1)
 
 
 def _average(gradients: list[Tensor]) -> None:
