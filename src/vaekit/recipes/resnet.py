@@ -20,7 +20,7 @@ def resnet(s: Setting) -> Recipe:
     before and after it is what larger or finer images need. It costs several times what `conv` costs per image.
     """
     latent = s.latent or (64 if s.data.dimensions <= 1024 else 256)
-    widths = [s.wide(min(32 * 2**i, 128)) for i in range(stages(s, patch=1, smallest=4))]
+    widths = [s.wide(min(16 * 2**i, 128)) for i in range(stages(s, patch=1, smallest=4))]
     options: dict[str, Any] = {"widths": widths, "blocks": s.deep(2), "patch": 1, "dense": s.wide(256), "norm": True}
     model = s.vae(
         latent,
