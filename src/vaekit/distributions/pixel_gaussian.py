@@ -13,6 +13,26 @@ from torch.distributions import Distribution
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
+class SigmoidSquaredError(torch.autograd.Function):
+    """The sum over each map of (sigmoid(logits) - value)^2, as one node of the graph: it runs in every step of most trainings.
+
+    Args: logits and value [N,C,H,W], the value without gradient. Returns [N,C].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
+        unit = torch.sigmoid(logits)
+        error = unit - value
+        ctx.save_for_backward(unit, error)
+        flat = error.flatten(2)
+        return torch.linalg.vecdot(flat, flat)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        unit, error = ctx.saved_tensors
+        return (2 * grad)[:, :, None, None] * error * (unit - unit * unit), None
+
+
 class PixelGaussian(Distribution):
     """N(loc, exp(log_scale)^2) over raw values, with one scale for all values or one for each channel.
 
@@ -28,8 +48,19 @@ class PixelGaussian(Distribution):
 
     def __init__(self, loc: Float[Tensor, "N C H W"], log_scale: Float[Tensor, "#C 1 1"]) -> None:
         super().__init__(loc.shape, validate_args=False)
-        self.loc = loc
+        self._params, self._size = loc, 0.0
         self.log_scale = log_scale
+
+    @classmethod
+    def of_logits(cls, logits: Float[Tensor, "N C H W"], size: float, log_scale: Float[Tensor, "#C 1 1"]) -> "PixelGaussian":
+        """The one whose location is size sigmoid(logits)."""
+        self = cls(logits, log_scale)
+        self._size = size
+        return self
+
+    @property
+    def loc(self) -> Float[Tensor, "N C H W"]:
+        return self._size * torch.sigmoid(self._params) if self._size else self._params
 
     @property
     def mean(self) -> Float[Tensor, "N C H W"]:
@@ -41,14 +72,14 @@ class PixelGaussian(Distribution):
 
     @property
     def stddev(self) -> Float[Tensor, "N C H W"]:
-        return self.log_scale.exp().expand_as(self.loc)
+        return self.log_scale.exp().expand_as(self._params)
 
     @property
     def variance(self) -> Float[Tensor, "N C H W"]:
         return self.stddev.square()
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Float[Tensor, "... C H W"]:
-        noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device)
+        noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self._params.dtype, device=self._params.device)
         return self.loc + self.log_scale.exp() * noise
 
     def log_prob(self, value: Float[Tensor, "... C H W"]) -> Float[Tensor, "... C H W"]:
@@ -60,7 +91,10 @@ class PixelGaussian(Distribution):
 
     def total_log_prob(self, value: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
         """The sum of `log_prob` over each image, in nats: the errors are summed before anything else is done with them."""
-        squared_error = F.mse_loss(self.loc, value, reduction="none").flatten(2).sum(2)
+        if self._size and not value.requires_grad:
+            squared_error = self._size**2 * SigmoidSquaredError.apply(self._params, value * (1 / self._size))
+        else:
+            squared_error = F.mse_loss(self.loc, value, reduction="none").flatten(2).sum(2)
         scale = self.log_scale.flatten()
-        pixels = self.loc.shape[2] * self.loc.shape[3]
+        pixels = value.shape[2] * value.shape[3]
         return (squared_error * (-0.5 * torch.exp(-2 * scale)) - pixels * (_HALF_LOG_TWO_PI + scale)).sum(1)

@@ -91,7 +91,9 @@ class Trainer:
         self.counters = Counters()
         self.checkpoint = Checkpoint(run.checkpoints)
         self.pending_best: dict[str, Tensor] | None = None
-        self.prepared, self.optimizer = accelerator.prepare(self.task, optimizer)
+        self.prepared, prepared = accelerator.prepare(self.task, optimizer)
+        # Accelerate's optimizer is needed where a loss is scaled; elsewhere it is the plain one with a cost for each step.
+        self.optimizer = prepared if plan.precision == "fp16" else optimizer
         if plan.compile:
             self.prepared = torch.compile(self.prepared)
 
