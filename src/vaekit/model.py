@@ -235,6 +235,8 @@ def total_log_prob(px: Distribution, target: Tensor, mask: Tensor | None = None)
     if mask is None:
         shorter = getattr(px, "total_log_prob", None)
         return px.log_prob(target).flatten(1).sum(1) if shorter is None else shorter(target)
+    if getattr(px, "ordered", False):
+        raise UserError("A causal likelihood needs all pixels before each one, and some are missing here: choose another --likelihood.")
     log_px = px.log_prob(target)
     # Joint channels have one log-probability for each pixel: it counts only where every channel is observed.
     observed = mask.all(1, keepdim=True) if log_px.shape[1] == 1 and mask.shape[1] > 1 else mask

@@ -8,7 +8,7 @@ import torch
 from tests.contracts import families
 from vaekit.data import DataSpec
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
-from vaekit.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, Logistic, Mixture
+from vaekit.likelihoods import Bernoulli, Categorical, Causal, ContinuousBernoulli, Gaussian, Laplace, Logistic, Mixture
 from vaekit.model import VAE
 from vaekit.networks import (
     AttributeCondition,
@@ -75,6 +75,7 @@ EXAMPLES = {
     "DiagonalGaussian": lambda: DiagonalGaussian(8, 3),
     "StandardNormal": lambda: StandardNormal([2]),
     "Bernoulli": Bernoulli,
+    "Causal": lambda: Causal(Mixture(2, channels=2), 2, context=2, width=4),
     "Categorical": lambda: Categorical(levels=5),
     "ContinuousBernoulli": lambda: ContinuousBernoulli(levels=256),
     "Gaussian": lambda: Gaussian(channels=2),

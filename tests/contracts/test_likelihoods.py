@@ -15,7 +15,8 @@ from vaekit.likelihoods import LIKELIHOODS, Bernoulli, Categorical, ContinuousBe
 from vaekit.likelihoods.noise import NoiseScale
 from vaekit.part import build, spec
 
-NAMES = list(LIKELIHOODS)
+NAMES = [name for name in LIKELIHOODS if name != "causal"]
+"""Of independent pixels; those that know of each other have oracles of their own."""
 NOISY = ["gaussian", "laplace"]
 MODES = [0.1, "learned", "learned-per-channel", "optimal"]
 FLOATS = DataSpec("values", (2, 5, 3), None, mean=(-10.0, 200.0), std=(2.0, 50.0))
@@ -346,7 +347,7 @@ GREY, BITS, DEEP = DataSpec("pixels", (1, 2, 2)), DataSpec("pixels", (1, 2, 2), 
         ("categorical", FLOATS, {}, "choose gaussian or laplace."),
         ("categorical", DEEP, {}, "these have 65536: choose continuous-bernoulli, gaussian, logistic or mixture."),
         ("bernoulli", BITS, {"sigma": 1.0}, "sigma is an option of gaussian and laplace, and not of bernoulli."),
-        ("gaussian", GREY, {"components": 3}, "components is an option of mixture, and not of gaussian."),
+        ("gaussian", GREY, {"components": 3}, "components is an option of mixture and causal, and not of gaussian."),
         ("gaussian", GREY, {"colour": 3}, "'colour' is not an option of a likelihood: gaussian has sigma."),
         ("gaussian", GREY, {"sigma": "best"}, "a number or one of learned, learned-per-channel, optimal, and not 'best'."),
         ("gaussian", GREY, {"sigma": 0.0}, "a positive number"),

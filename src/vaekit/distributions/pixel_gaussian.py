@@ -8,29 +8,39 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-class SigmoidSquaredError(torch.autograd.Function):
-    """The sum over each map of (sigmoid(logits) - value)^2, as one node of the graph: it runs in every step of most trainings.
+class _SigmoidGaussian(torch.autograd.Function):
+    """sum log N(value; sigmoid(logits), exp(log_scale)^2) over an image, as one node of the graph: it runs in every step of most trainings.
 
-    Args: logits and value [N,C,H,W], the value without gradient. Returns [N,C].
+    Args: logits [N,C,H,W], value [N,C,H,W] without gradient, log_scale [C] or [1]; the log of what a unit of sigmoid is in the value's own units.
+    Returns [N].
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, value: Tensor, log_scale: Tensor, log_unit: float) -> Tensor:
         unit = torch.sigmoid(logits)
         error = unit - value
-        ctx.save_for_backward(unit, error)
         flat = error.flatten(2)
-        return torch.linalg.vecdot(flat, flat)
+        squared = torch.linalg.vecdot(flat, flat)
+        precision = torch.exp(-2 * log_scale)
+        ctx.pixels = flat.shape[2]
+        ctx.save_for_backward(unit, error, squared, precision)
+        constant = -ctx.pixels * (log_scale + (_HALF_LOG_TWO_PI + log_unit))
+        return torch.addcmul(constant, squared, precision, value=-0.5).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        unit, error = ctx.saved_tensors
-        return (2 * grad)[:, :, None, None] * error * (unit - unit * unit), None
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # type: ignore[override]
+        unit, error, squared, precision = ctx.saved_tensors
+        grad = grad.unsqueeze(1)
+        slope = error * (-grad * precision)[:, :, None, None]
+        scale = (grad * (squared * precision - ctx.pixels)).sum_to_size(1, len(precision)).view(-1)
+        return torch.ops.aten.sigmoid_backward(slope, unit), None, scale, None
 
 
 class PixelGaussian(Distribution):
@@ -48,15 +58,18 @@ class PixelGaussian(Distribution):
 
     def __init__(self, loc: Float[Tensor, "N C H W"], log_scale: Float[Tensor, "#C 1 1"]) -> None:
         super().__init__(loc.shape, validate_args=False)
-        self._params, self._size = loc, 0.0
-        self.log_scale = log_scale
+        self._params, self._log_scale, self._size = loc, log_scale, 0.0
 
     @classmethod
     def of_logits(cls, logits: Float[Tensor, "N C H W"], size: float, log_scale: Float[Tensor, "#C 1 1"]) -> "PixelGaussian":
-        """The one whose location is size sigmoid(logits)."""
+        """The one whose location is size sigmoid(logits) and whose scale is size exp(log_scale)."""
         self = cls(logits, log_scale)
         self._size = size
         return self
+
+    @property
+    def log_scale(self) -> Float[Tensor, "#C 1 1"]:
+        return self._log_scale + math.log(self._size) if self._size else self._log_scale
 
     @property
     def loc(self) -> Float[Tensor, "N C H W"]:
@@ -92,9 +105,8 @@ class PixelGaussian(Distribution):
     def total_log_prob(self, value: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
         """The sum of `log_prob` over each image, in nats: the errors are summed before anything else is done with them."""
         if self._size and not value.requires_grad:
-            squared_error = self._size**2 * SigmoidSquaredError.apply(self._params, value * (1 / self._size))
-        else:
-            squared_error = F.mse_loss(self.loc, value, reduction="none").flatten(2).sum(2)
+            return _SigmoidGaussian.apply(self._params, value * (1 / self._size), self._log_scale.view(-1), math.log(self._size))  # type: ignore[no-any-return]
+        squared_error = F.mse_loss(self.loc, value, reduction="none").flatten(2).sum(2)
         scale = self.log_scale.flatten()
         pixels = value.shape[2] * value.shape[3]
         return (squared_error * (-0.5 * torch.exp(-2 * scale)) - pixels * (_HALF_LOG_TWO_PI + scale)).sum(1)

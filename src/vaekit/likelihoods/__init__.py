@@ -5,6 +5,7 @@ from vaekit.errors import UserError
 from vaekit.likelihoods.base import Likelihood
 from vaekit.likelihoods.bernoulli import Bernoulli
 from vaekit.likelihoods.categorical import Categorical
+from vaekit.likelihoods.causal import Causal
 from vaekit.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from vaekit.likelihoods.gaussian import Gaussian
 from vaekit.likelihoods.laplace import Laplace
@@ -19,6 +20,7 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "logistic": Logistic,
     "mixture": Mixture,
     "categorical": Categorical,
+    "causal": Causal,
 }
 
 
@@ -39,4 +41,16 @@ def for_data(name: str | None, data: DataSpec, **options: object) -> Likelihood:
     return LIKELIHOODS[name].for_data(data, **options)
 
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Categorical", "ContinuousBernoulli", "Gaussian", "Laplace", "Likelihood", "Logistic", "Mixture", "for_data"]
+__all__ = [
+    "LIKELIHOODS",
+    "Bernoulli",
+    "Categorical",
+    "Causal",
+    "ContinuousBernoulli",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "Logistic",
+    "Mixture",
+    "for_data",
+]

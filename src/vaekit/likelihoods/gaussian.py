@@ -62,10 +62,9 @@ class Gaussian(Likelihood):
         return to_float(x)
 
     def forward(self, params: Float[Tensor, "N P H W"]) -> PixelGaussian:
-        log_scale = self.noise() + self.units.log_width()
         if self.units.levels is None:
-            return PixelGaussian(self.units.location(params.float()), log_scale)
-        return PixelGaussian.of_logits(params.float(), self.units.size, log_scale)
+            return PixelGaussian(self.units.location(params.float()), self.noise() + self.units.log_width())
+        return PixelGaussian.of_logits(params.float(), self.units.size, self.noise())
 
     @torch.no_grad()
     def bias(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "P H W"]:

@@ -10,7 +10,7 @@ from vaekit.errors import UserError
 _OWNERS = {
     "sigma": ("gaussian", "laplace"),
     "scale": ("laplace",),
-    "components": ("mixture",),
+    "components": ("mixture", "causal"),
 }
 
 

@@ -8,7 +8,7 @@ from vaekit.likelihoods import Likelihood
 
 
 def check_likelihood(likelihood: Likelihood, data: DataSpec, x: Tensor) -> None:
-    """Shapes, ranges, and gradients; a pmf with independent channels sums to 1 over its levels.
+    """Shapes, ranges, and gradients; a pmf with independent channels sums to 1 over its levels; none of ordered pixels hears of those after it.
 
     Args:
         x: a few raw images [B,C,H,W] of `data`.
@@ -31,6 +31,12 @@ def check_likelihood(likelihood: Likelihood, data: DataSpec, x: Tensor) -> None:
     assert likelihood.input(x).dtype == torch.float32 and likelihood.input(x).abs().max() < 100
     if likelihood.kind == "pmf":
         assert (log_px <= 1e-6).all(), "A probability is above 1."
-        if log_px.shape[1] == channels and data.levels is not None:
+        if getattr(px, "ordered", False):
+            middle = (height // 2, width // 2)
+            changed = target.clone()
+            changed[:, :, *middle] = likelihood.target(x).amax() - changed[:, :, *middle]
+            before = torch.arange(height * width).view(height, width) < middle[0] * width + middle[1]
+            assert torch.equal(px.log_prob(changed)[:, :, before], log_px[:, :, before]), "A pixel knows of one that comes after it."
+        elif log_px.shape[1] == channels and data.levels is not None:
             total = torch.stack([px.log_prob(torch.full_like(target, v)) for v in range(data.levels)]).logsumexp(0)
             assert total.abs().max() < 1e-4, "The probabilities of the levels do not sum to 1."

@@ -1,0 +1,79 @@
+"""Pixels that know of the pixels before them: the chain rule, by exhaustion."""
+
+import itertools
+
+import pytest
+import torch
+
+from vaekit.errors import UserError
+from vaekit.likelihoods import Bernoulli, Causal, Gaussian, Mixture
+from vaekit.model import total_log_prob
+
+
+def binary(height: int = 2, width: int = 3, reach: int = 2) -> tuple[Causal, torch.Tensor]:
+    """A likelihood whose correction is not zero, and parameters for one image."""
+    torch.manual_seed(0)
+    likelihood = Causal(Bernoulli(), 1, context=3, reach=reach, width=8)
+    for parameter in likelihood.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return likelihood, torch.randn(1, likelihood.channels(1), height, width)
+
+
+def every(height: int, width: int) -> torch.Tensor:
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=height * width))).view(-1, 1, height, width)
+
+
+def test_probabilities_of_all_images_sum_to_one() -> None:
+    likelihood, params = binary(3, 3)
+    images = every(3, 3)
+    px = likelihood(params.expand(len(images), -1, -1, -1))
+    log_p = total_log_prob(px, images)
+    assert log_p.logsumexp(0).abs() < 1e-5
+    independent = likelihood.pixel(params[:, :1]).log_prob(images).flatten(1).sum(1)
+    assert (log_p - independent).abs().max() > 0.1, "The correction does nothing: the test would prove nothing."
+
+
+def test_draws_and_the_mean_have_the_distribution_that_the_log_probability_says() -> None:
+    likelihood, params = binary()
+    images = every(2, 3)
+    p = total_log_prob(likelihood(params.expand(64, -1, -1, -1)), images).exp()
+    n = 20_000
+    px = likelihood(params.expand(n, -1, -1, -1))
+    counts = (px.sample().flatten(1) @ (2.0 ** torch.arange(5, -1, -1))).long().bincount(minlength=64)
+    chi = ((counts - n * p) ** 2 / (n * p)).sum().item()
+    assert chi < 63 + 5 * (2 * 63) ** 0.5
+    exact = (p.view(-1, 1, 1, 1) * images).sum(0)
+    assert (px.mean.mean(0) - exact).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_a_pixel_hears_of_those_before_it_alone_and_within_reach(reach: int) -> None:
+    torch.manual_seed(0)
+    likelihood = Causal(Mixture(2, channels=2), 2, context=2, reach=reach, width=8)
+    torch.nn.init.normal_(likelihood.head.weight)
+    x = torch.randint(0, 256, (1, 2, 7, 9)).float()
+    params = torch.randn(1, likelihood.channels(2), 7, 9)
+    before = likelihood(params).log_prob(x)
+    changed = x.clone()
+    changed[:, :, 3, 4] = 255 - changed[:, :, 3, 4]
+    moved = (likelihood(params).log_prob(changed) != before)[0, 0]
+    expected = torch.zeros(7, 9, dtype=torch.bool)
+    expected[3, 4 : 4 + reach + 1] = True
+    expected[4 : 4 + reach, 4 - reach : 4 + reach + 1] = True
+    assert torch.equal(moved, expected)
+
+
+def test_it_starts_as_the_plain_likelihood() -> None:
+    likelihood = Causal(Bernoulli(), 1)
+    params, x = torch.randn(3, likelihood.channels(1), 5, 5), torch.randint(0, 2, (3, 1, 5, 5)).float()
+    torch.testing.assert_close(likelihood(params).log_prob(x), Bernoulli()(params[:, :1]).log_prob(x))
+    bias = likelihood.bias(x)
+    assert bias.shape == params.shape[1:] and torch.equal(bias[:1], Bernoulli().bias(x)) and (bias[1:] == 0).all()
+
+
+def test_it_refuses_what_it_cannot_score() -> None:
+    with pytest.raises(UserError, match="optimal"):
+        Causal(Gaussian("optimal"), 1)
+    with pytest.raises(UserError, match="missing"):
+        likelihood, params = binary()
+        total_log_prob(likelihood(params), torch.zeros(1, 1, 2, 3), torch.ones(1, 1, 2, 3, dtype=torch.bool))
