@@ -45,7 +45,7 @@ class Causal(Likelihood):
     kind: ClassVar[Literal["pmf", "density", "bound", "energy"]] = "pmf"
     """That of the pixel."""
 
-    def __init__(self, pixel: Likelihood, channels: int, context: int = 16, reach: int = 3, width: int = 32, blocks: int = 2) -> None:
+    def __init__(self, pixel: Likelihood, channels: int, context: int = 8, reach: int = 3, width: int = 32, blocks: int = 1) -> None:
         super().__init__()
         if isinstance(pixel, (Gaussian, Laplace)) and pixel.noise.mode == "optimal":
             raise UserError("Pixels that know of each other go with a learned or a fixed sigma, and not with the optimal one.")
