@@ -20,6 +20,8 @@ from vaekit.data.loose import read_holes
 from vaekit.editing import Imputation
 from vaekit.errors import UserError
 from vaekit.evaluation import report
+from vaekit.evaluation.disentanglement import factors_of, measure
+from vaekit.evaluation.passes import first
 from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
@@ -75,6 +77,7 @@ def fit(
     watcher: Watcher | None = None,
     trackers: tuple[str, ...] = (),
     save_seconds: float = 20.0,
+    tune: bool = False,
     **options: Any,
 ) -> Run:
     """Trains a recipe (or its name, or a `VAE` made by hand, by the plain ELBO) on data, and returns the run.
@@ -87,6 +90,7 @@ def fit(
         watcher: what to show; None for a bar on a terminal.
         trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
         save_seconds: at least this long between checkpoints.
+        tune: try more ways to carry out a step at the start (threads, compilation), and keep the fastest for this machine.
         options: epochs, batch_size, minutes, lr, ... (`Training`); size, fit, channels, binarize, condition, limit, missing, labels (`open_data`);
             for a recipe by name also latent, scale, likelihood, sigma, beta, free_bits, warmup, knobs (`Setting`).
 
@@ -105,7 +109,7 @@ def fit(
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
     run = Run(_temporary() if folder is None else folder)
-    start(run, chosen, dataset, training, watcher, trackers, save_seconds)
+    start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
         illustrate(run, dataset)
     return run
@@ -221,9 +225,13 @@ def evaluate(
     split: str | None = None,
     limit: int | None = None,
     precision: str = "fp32",
+    disentanglement: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Any]:
-    """The figures of a run on its test split, or on other data (all of it, unless that has a split of its own)."""
+    """The figures of a run on its test split, or on other data (all of it, unless that has a split of its own).
+
+    With `disentanglement` also the measures of how its code's dimensions stand for the known factors of the images (`shapes` has some).
+    """
     dataset = reopen(run, data)
     split = split or ("test" if data is None or dataset.official else "all")
     parts = ("train", "validation", "test") if split == "all" else (split,)
@@ -231,12 +239,46 @@ def evaluate(
     if count == 0:
         raise UserError(f"The {split} split of '{dataset.name}' is empty: choose another with --split, or name other data.")
 
+    factors = factors_of(dataset, parts, limit) if disentanglement else None
+
     def batches() -> Iterator[Batch]:
         for part in parts:
             yield from dataset.batches(part, 128)
 
     figures = report(run.model, run.spec, batches, samples=samples, limit=limit, images=count, precision=precision, progress=progress)  # type: ignore[arg-type]
+    if factors is not None:
+        figures |= measure(run.model, first(batches(), limit), factors, precision=precision)
     return {"run": str(run.path), "data": dataset.name, "split": split, **figures}
+
+
+def traverse(
+    run: Run,
+    data: Any = None,
+    *,
+    image: Path | None = None,
+    row: int = 0,
+    span: float = 2.0,
+    steps: int = 9,
+    condition: str | None = None,
+) -> tuple[torch.Tensor, editing.Active]:
+    """What each dimension in use changes in an image: raw images [R, steps, C, H, W], and the R dimensions, the fullest first.
+
+    The image is a file, or else the one at this row of the validation split; which dimensions are in use is seen from up to 2,000 images of that
+    split, of the run's own data unless other data are given. See `editing.traverse`.
+    """
+    dataset = reopen(run, data)
+    count = dataset.size("validation")
+    if image is not None:
+        label = class_id(run, condition)
+        batch = Batch(
+            read_images([image], run.spec, run.description["data"]["options"]), condition=None if label is None else torch.full((1,), label)
+        )
+    elif 0 <= row < count:
+        batch = dataset.batch("validation", torch.tensor([row]))
+    else:
+        raise UserError(f"The validation split has the images 0 to {count - 1}, and not {row}.")
+    active = editing.active_dimensions(run.model, dataset.batches("validation", 128, 2000))
+    return editing.traverse(run.model, batch, active.dims, span, steps)[0], active
 
 
 def reopen(run: Run, data: Any = None) -> Dataset:
@@ -307,4 +349,4 @@ def _seeded(*key: int | str) -> Iterator[None]:
         yield
 
 
-__all__ = ["default_folder", "evaluate", "fit", "illustrate", "impute", "load", "load_vae", "recipe", "reconstruct", "reopen", "sample"]
+__all__ = ["default_folder", "evaluate", "fit", "illustrate", "impute", "load", "load_vae", "recipe", "reconstruct", "reopen", "sample", "traverse"]

@@ -119,6 +119,9 @@ def train(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile the training step (pays off in long runs).", rich_help_panel="Training")
     ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time threads and compilation at the start as well, and take the fastest.", rich_help_panel="Training")
+    ] = False,
     seed: Seed = 0,
     tracker: Annotated[
         list[str] | None, typer.Option(help="tensorboard, wandb or mlflow, where installed; may be repeated.", rich_help_panel="Training")
@@ -135,6 +138,7 @@ def train(
         watcher=Bar(console) if _first() else Silent(),
         trackers=tuple(tracker or ()),
         save_seconds=save_seconds,
+        tune=tune,
         epochs=epochs,
         minutes=minutes,
         latent=latent,
@@ -263,12 +267,24 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="train, validation, test or all; the run's test split if not given.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first images.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, or bf16, which is faster where the processor has it.")] = "fp32",
+    disentanglement: Annotated[
+        bool, typer.Option("--disentanglement", help="Also whether single dimensions stand for the known factors of the images ('shapes').")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Measure a model: bounds on log p(x), the use of its latent, and the fidelity of its reconstructions."""
     loaded = api.load(run)
     with _bar("evaluating", quiet=json_) as progress:
-        figures = api.evaluate(loaded, data, samples=samples, split=split, limit=limit, precision=precision, progress=progress)
+        figures = api.evaluate(
+            loaded,
+            data,
+            samples=samples,
+            split=split,
+            limit=limit,
+            precision=precision,
+            disentanglement=disentanglement,
+            progress=progress,
+        )
     if json_:
         print(json.dumps(figures, indent=2, allow_nan=False))
         return
@@ -277,6 +293,30 @@ def evaluate(
         if isinstance(value, (int, float, str)) and name not in ("data", "split", "images"):
             table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     out.print(table)
+
+
+@app.command(rich_help_panel="Main")
+def traverse(
+    run: RunFolder,
+    data: Annotated[str | None, typer.Argument(help="Other data than the run's own.", metavar="[DATA]")] = None,
+    image: Annotated[Path | None, typer.Option(help="The image to start from; one of the validation split if not given.")] = None,
+    row: Annotated[int, typer.Option(help="Which one of the validation split.")] = 0,
+    span: Annotated[float, typer.Option(help="From minus to plus this many standard deviations of the prior.")] = 2.0,
+    steps: Annotated[int, typer.Option(help="Images in a row.")] = 9,
+    class_: Klass = None,
+    out_: Annotated[Path, typer.Option("--out", "-o", help="The picture: a row for each dimension in use.")] = Path("traversal.png"),
+    json_: Json = False,
+) -> None:
+    """Show what each latent dimension means: an image as one dimension at a time goes through the prior."""
+    loaded = api.load(run)
+    images, active = api.traverse(loaded, data, image=image, row=row, span=span, steps=steps, condition=class_)
+    pictures.save(out_, pictures.grid(images.flatten(0, 1), loaded.spec, columns=steps))
+    if json_:
+        rates = None if active.rates is None else [round(rate, 4) for rate in active.rates]
+        print(json.dumps({"dimensions": active.dims, "rates_nats": rates, "span": span, "steps": steps, "picture": str(out_)}))
+        return
+    rows = [f"{d}" if active.rates is None else f"{d} ({active.rates[i]:.2f} nats)" for i, d in enumerate(active.dims)]
+    print(f"{len(rows)} dimensions in {out_}, from the top: {', '.join(rows)}")
 
 
 @app.command("data", rich_help_panel="Look")

@@ -1,0 +1,263 @@
+"""What buys what: variants trained for the same minutes on binarized Fashion-MNIST, and one table sorted by the bound that they reach.
+
+    python benchmarks/budget.py
+
+Each row gets five minutes of training (`--minutes`) on one core, two rows side by side (`--cores 0 1`), each a run as a user would start it. Then it
+is scored on all 10,000 test images with their fixed bits: -ELBO and the importance-weighted bound with 100 samples. A finished row is one line of
+`benchmarks/budget.jsonl`, and is skipped; a row that was stopped goes on where it was, in its training (`runs/budget/`) or in the chunks of its
+score. At the end `docs/budget.md` is written from the lines.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from records import append, finished, read, summary
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+LINES, PAGE, RUNS = HERE / "budget.jsonl", ROOT / "docs" / "budget.md", ROOT / "runs" / "budget"
+TOTAL = 10_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a recipe with options of `vaekit train`."""
+
+    name: str
+    title: str
+    options: tuple[str, ...]
+    seeds: int = 1
+
+    @property
+    def recipe(self) -> str:
+        return self.options[self.options.index("--recipe") + 1]
+
+
+def _row(name: str, title: str, recipe: str, *options: str, seeds: int = 1) -> Row:
+    return Row(name, title, ("--recipe", recipe, *options), seeds)
+
+
+ROWS = {
+    row.name: row
+    for row in (
+        _row("tutorial", "the tutorial's network", "tutorial"),
+        _row("conv", "conv", "conv", seeds=3),
+        _row("resnet", "residual network from full resolution", "resnet"),
+        _row("free-bits", "conv + free bits", "free-bits"),
+        _row("iwae", "conv + IWAE, 5 samples", "iwae"),
+        _row("iaf", "conv + IAF posterior", "iaf"),
+        _row("vamp", "conv + VampPrior", "vamp"),
+        _row("realnvp", "conv + flow prior", "realnvp"),
+        _row("ladder", "ladder, 2 groups", "ladder", seeds=3),
+        _row("ladder-4", "ladder, 4 groups", "ladder", "--set", "groups=4"),
+        _row("ladder-8", "ladder, 8 groups", "ladder", "--set", "groups=8"),
+        _row("ladder-causal", "ladder, 2 groups, pixels corrected by their neighbours", "ladder", "--likelihood", "causal"),
+        _row("mlp-published", "MLP as published", "mlp", "--ema", "0", "--schedule", "constant"),
+        _row("mlp", "MLP with averaged weights and a falling rate", "mlp"),
+    )
+}
+PUBLISHED = (
+    "The MLP as published (arXiv 1705.07120 and 2004.04795) has two gated layers of 300 on either side, 40 latent dimensions, Adam at 5e-4 and "
+    "batches of 100, and so has the recipe `mlp`. The recipe also averages the weights and lets the rate fall to zero; the published one does "
+    "neither, and `mlp-published` has both switched off. Two things of the published training do not fit into minutes, and differ: its warm-up of "
+    "the divergence lasts 100 epochs (here a tenth of the run), and it stops when validation has not improved for 50 epochs (here when the minutes "
+    "are over; the best epoch by validation counts in both)."
+)
+
+WHY: dict[str, str] = {
+    "tutorial": "",
+    "conv": "",
+    "resnet": "",
+    "free-bits": "",
+    "iwae": "",
+    "iaf": "",
+    "vamp": "",
+    "realnvp": "",
+    "ladder": "",
+    "ladder-4": "",
+    "ladder-8": "",
+    "ladder-causal": "",
+    "mlp-published": "",
+    "mlp": "",
+}
+"""One line for each row: why it stands where it stands. A line is written after the measurement that it explains, and is empty until then."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these, of {', '.join(ROWS)}")
+    parser.add_argument("--minutes", type=float, default=5, help="of training for each row (default: 5)")
+    parser.add_argument("--samples", type=int, default=100, help="of the bound (default: 100)")
+    parser.add_argument("--images", type=int, default=TOTAL, help="score only the first test images, for a trial (default: all)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the networks while they are scored (default: bf16)")
+    parser.add_argument("--cores", type=int, nargs="+", default=[0, 1], help="the cores to work on, one row on each (default: 0 1)")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are kept")
+    parser.add_argument("--lines", type=Path, default=LINES, help="the file of finished rows")
+    parser.add_argument("--page-file", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--page", action="store_true", help="only write the page from the lines that are there")
+    args = parser.parse_args()
+    unknown = set(args.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"there is no row {sorted(unknown)[0]}")
+    todo = [] if args.page else to_do(args.rows, read(args.lines), terms(args))
+    cores: Queue[int] = Queue()
+    for core in args.cores:
+        cores.put(core)
+    pool = ThreadPoolExecutor(len(args.cores))
+    try:
+        failed = [line["name"] for line in pool.map(lambda one: measure(one[0], one[1], args, cores), todo) if "error" in line]
+    except (KeyboardInterrupt, Stopped):
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        return 130
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if lines := read(args.lines):
+        write_page(lines, args.page_file)
+    return 1 if failed else 0
+
+
+def terms(args: argparse.Namespace) -> dict[str, Any]:
+    """What rows must share to stand in one table."""
+    return {"minutes_asked": args.minutes, "samples": args.samples, "images": args.images, "precision_scored": args.precision}
+
+
+class Stopped(Exception):
+    """A row was stopped from outside: that is no result."""
+
+
+STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Return codes of a command that was stopped."""
+
+
+def to_do(names: list[str], lines: list[dict[str, Any]], shared: dict[str, Any]) -> list[tuple[Row, int]]:
+    """The rows with their seeds that have no line on these terms; all first seeds before the second ones. What failed is tried again."""
+    done = {(line["name"], line["seed"]) for line in lines if "error" not in line and all(line[k] == v for k, v in shared.items())}
+    rows = [ROWS[name] for name in names] or list(ROWS.values())
+    return [(row, seed) for seed in range(max(row.seeds for row in rows)) for row in rows if seed < row.seeds and (row.name, seed) not in done]
+
+
+def measure(row: Row, seed: int, args: argparse.Namespace, cores: "Queue[int]") -> dict[str, Any]:
+    """Trains a row as a user would, scores it, and adds its line."""
+    core, out = cores.get(), args.runs / f"{row.name}-{args.minutes:g}-{seed}"
+    options = ["--binarize", *row.options, "--seed", str(seed), "--minutes", f"{args.minutes:g}"]
+    line: dict[str, Any] = {"name": row.name, "seed": seed, "recipe": row.recipe, "options": list(row.options), **terms(args)}
+    try:
+        print(f"{row.name}, seed {seed}: training on core {core}", flush=True)
+        alone([sys.executable, "-m", "vaekit.cli", "train", "fashion-mnist", *options, "--out", str(out)], core)
+        print(f"{row.name}, seed {seed}: scoring on core {core}", flush=True)
+        scores = out / "scores.jsonl"
+        own = ["--samples", str(args.samples), "--images", str(args.images), "--precision", args.precision, "--threads", "1"]
+        alone([sys.executable, str(HERE / "records.py"), str(out), *own, "--lines", str(scores), "--page-file", str(out / "scores.md")], core)
+        line |= figures(out, scores, args)
+    except subprocess.CalledProcessError as failure:
+        if failure.returncode in STOPPED:
+            raise Stopped from failure
+        line |= {"error": failure.stderr.strip()[-500:] or f"ended with {failure.returncode}"}
+    finally:
+        cores.put(core)
+    append(args.lines, line)
+    print(json.dumps(line), flush=True)
+    return line
+
+
+def alone(command: list[str], core: int) -> None:
+    """Runs a command on one core, with one thread."""
+    pinned = ["taskset", "-c", str(core), *command] if hasattr(os, "sched_setaffinity") else command
+    subprocess.run(pinned, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
+
+
+def figures(out: Path, scores: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """What a run was and what it reached."""
+    import vaekit
+
+    run = vaekit.load(out)
+    last, about = run.metrics()[-1], run.description
+    lines = read(scores)
+    whole = summary(finished(lines, lines[-1] | {"samples": args.samples, "images": args.images, "precision": args.precision}))
+    return {
+        "command": whole.about["command"],
+        "parameters": about["parameters"],
+        "images_seen": last["images"],
+        "images_per_second": last["images_per_second"],
+        "minutes": round(about["seconds"] / 60, 2),
+        "precision": about["plan"]["precision"],
+        "active_units": last["active_units"],
+        "elbo_nats": whole.elbo[0],
+        "elbo_nats_se": whole.elbo[1],
+        "bound_nats": whole.bound[0],
+        "bound_nats_se": whole.bound[1],
+        "score_seconds": round(whole.seconds, 1),
+    }
+
+
+def latest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines on the terms of the last one, each row and seed once, the best bound first and failures last."""
+    keys = ("minutes_asked", "samples", "images", "precision_scored")
+    same = {(line["name"], line["seed"]): line for line in lines if all(line[k] == lines[-1][k] for k in keys)}
+    return sorted(same.values(), key=lambda line: -line.get("bound_nats", -float("inf")))
+
+
+def spread(rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each variant with several seeds: the least and the greatest of its bounds."""
+    found = []
+    for name in ROWS:
+        bounds = sorted(-row["bound_nats"] for row in rows if row["name"] == name and "error" not in row)
+        if len(bounds) > 1:
+            mean = sum(bounds) / len(bounds)
+            found.append(f"`{name}`: {len(bounds)} seeds from {bounds[0]:.2f} to {bounds[-1]:.2f} nats, mean {mean:.2f}.")
+    return found
+
+
+def off(rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence on the rows whose training was more than a tenth longer or shorter than asked for."""
+    unfair = [f"`{r['name']}` {r['seed']}" for r in rows if "error" not in r and abs(r["minutes"] / r["minutes_asked"] - 1) > 0.1]
+    why = "a run's length follows from its speed at the start, which other work on the machine had changed"
+    return [f"Not trained for the same time, and not to be compared: {', '.join(unfair)} ({why})."] if unfair else []
+
+
+def write_page(lines: list[dict[str, Any]], path: Path) -> None:
+    """`docs/budget.md`, from the lines."""
+    rows = latest(lines)
+    first = rows[0]
+    images = f"all {TOTAL:,} test images" if first["images"] == TOTAL else f"the first {first['images']:,} test images (a trial)"
+    errors = [line["bound_nats_se"] for line in rows if "error" not in line]
+    error = f"The standard error over the test images is at most {max(errors):.2f} nats." if errors else ""
+    text = ["# What buys what", ""]
+    text += [
+        f"{first['minutes_asked']:g} minutes of training each, on one core (two rows side by side), on binarized Fashion-MNIST, by",
+        "`python benchmarks/budget.py`, which writes this page from `benchmarks/budget.jsonl`. -ELBO and the importance-weighted bound with",
+        f"{first['samples']:,} samples are in nats per image, on {images} with their fixed bits: lower is better. {error} All rows share the test",
+        "images: differences between rows are known better than that, up to the spread between seeds. The networks were scored in "
+        + ("float32." if first["precision_scored"] == "fp32" else "bfloat16."),
+        "",
+        "| | options | seed | parameters | images seen | images/s | minutes | -ELBO | bound | why |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    explained: set[str] = set()
+    for line in rows:
+        row = ROWS.get(line["name"])
+        cells = [row.title if row else line["name"], f"`{' '.join(line['options'])}`", str(line["seed"])]
+        if "error" in line:
+            text.append(f"| {' | '.join(cells)} | failed: {line['error'].splitlines()[-1]} | | | | | | |")
+            continue
+        cells += [f"{line['parameters'] / 1e6:.2f} M", f"{line['images_seen']:,}", f"{line['images_per_second']:,.0f}", f"{line['minutes']:.1f}"]
+        cells += [f"{-line['elbo_nats']:.2f}", f"**{-line['bound_nats']:.2f}**"]
+        cells.append("" if line["name"] in explained else WHY.get(line["name"], ""))
+        explained.add(line["name"])
+        text.append(f"| {' | '.join(cells)} |")
+    text += ["", *(line for sentence in spread(rows) + off(rows) for line in (sentence, "")), PUBLISHED]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

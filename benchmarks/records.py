@@ -1,0 +1,351 @@
+"""The importance-weighted bound of a trained run on every test image, in chunks that survive being stopped.
+
+    python benchmarks/records.py RUN --samples 500
+
+The test images are taken in chunks (`--chunk`, 500). A finished chunk is one line of `benchmarks/records.jsonl`: the sums and the sums of squares of
+the ELBO and of the bound. A chunk that has its line is skipped, so that the script can be stopped and run again, on one core or on several
+(`--cores 0 1`: a process on each). The noise of an image is a function of its position alone: neither stopping nor the size of the chunks changes a
+figure. At the end -ELBO and the bound are printed with their standard errors over the images, and `docs/records.md` is written from the lines;
+`--page` alone writes only that.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vaekit.data import Dataset
+    from vaekit.run import Run
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+LINES, PAGE = HERE / "records.jsonl", ROOT / "docs" / "records.md"
+BATCH = 100
+"""Images in one pass. Noise is drawn for a pass, by the position of its first image: chunks are made of whole ones."""
+SAME = ("model", "samples", "precision", "images")
+"""What the lines of one evaluation share."""
+
+Line = dict[str, Any]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path, help="a run folder")
+    parser.add_argument("--samples", type=int, default=500, help="K of the bound (default: 500; 100 for tables, 5000 as published)")
+    parser.add_argument("--chunk", type=int, default=500, help=f"images in a chunk, a multiple of {BATCH} (default: 500)")
+    parser.add_argument("--images", type=int, help="only the first test images, for a trial (default: all)")
+    parser.add_argument("--threads", type=int, help="of this process (default: PyTorch's choice)")
+    parser.add_argument("--cores", type=int, nargs="+", help="instead: a process with one thread on each of these cores")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the networks")
+    parser.add_argument("--lines", type=Path, default=LINES, help="the file of finished chunks")
+    parser.add_argument("--page-file", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--page", action="store_true", help="write the page from the lines, also where an evaluation is not complete")
+    parser.add_argument("--share", type=int, nargs=2, metavar=("I", "N"), default=(0, 1), help="take every N-th chunk, from the I-th on; no page")
+    args = parser.parse_args()
+    if args.chunk < 1 or args.chunk % BATCH:
+        parser.error(f"--chunk is a multiple of {BATCH}, and it is {args.chunk}")
+    if args.run is None:
+        if not args.page:
+            parser.error("name a run, or ask for the page with --page")
+        write_page(read(args.lines), args.page_file)
+        return 0
+    from vaekit.errors import UserError
+
+    try:
+        return evaluate(args)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Does what is left to do of a run, and reports on it."""
+    import vaekit
+
+    alone = args.share[1] == 1
+    run = vaekit.load(args.run)
+    about = {**description(run), "samples": args.samples, "precision": args.precision}
+    total = about["images"] = min(args.images or about["test_images"], about["test_images"])
+    if args.cores:
+        spread(args.cores)
+    else:
+        if args.threads:
+            import torch
+
+            torch.set_num_threads(args.threads)
+        done = [(line["first"], line["last"]) for line in finished(read(args.lines), about)]
+        todo = list(to_do(total, args.chunk, done, *args.share))
+        data = vaekit.reopen(run) if todo else None
+        for first, last in todo:
+            assert data is not None
+            line = about | {"first": first, "last": last} | score(run, data, first, last, args.samples, args.precision)
+            append(args.lines, line)
+            mean = -line["bound_sum"] / (last - first)
+            print(f"{run.path.name}: images {first} to {last} of {total}: {mean:.2f} nats, {line['seconds']:.0f} s", flush=True)
+    if not alone:
+        return 0
+    lines = finished(read(args.lines), about)
+    whole = summary(lines)
+    print(whole.text())
+    if whole.complete or args.page:
+        write_page(read(args.lines), args.page_file)
+    return 0 if whole.complete else 1
+
+
+def spread(cores: list[int]) -> None:
+    """This command once more on each core, each with its share of the chunks."""
+    own = [sys.executable, *without_cores(sys.argv)]
+    workers = []
+    for i, core in enumerate(cores):
+        command = [*own, "--share", str(i), str(len(cores)), "--threads", "1"]
+        pinned = ["taskset", "-c", str(core), *command] if hasattr(os, "sched_setaffinity") else command
+        workers.append(subprocess.Popen(pinned, env={**os.environ, "OMP_NUM_THREADS": "1"}))
+    if any([worker.wait() for worker in workers]):
+        raise SystemExit("a process failed: what is finished is kept, so run the same command again")
+
+
+def without_cores(arguments: list[str]) -> list[str]:
+    """The command line without `--cores 0 1`."""
+    kept, skipping = [], False
+    for argument in arguments:
+        skipping = argument.startswith("--cores") or (skipping and argument.isdigit())
+        if not skipping:
+            kept.append(argument)
+    return kept
+
+
+def to_do(total: int, chunk: int, done: Iterable[tuple[int, int]], share: int = 0, of: int = 1) -> Iterator[tuple[int, int]]:
+    """The ranges [first, last) of images that are not done, none across a multiple of `chunk`; those of the chunks share, share + of, ..."""
+    covered = {start for first, last in done for start in range(first, last, BATCH)}
+    for begin in range(share * chunk, total, of * chunk):
+        end, first = min(begin + chunk, total), None
+        for start in range(begin, end, BATCH):
+            if start not in covered:
+                first = start if first is None else first
+            elif first is not None:
+                yield first, start
+                first = None
+        if first is not None:
+            yield first, end
+
+
+def score(run: "Run", data: "Dataset", first: int, last: int, samples: int, precision: str) -> Line:
+    """The sums over test images first..last-1 of the ELBO and the bound in nats, and of their squares."""
+    import torch
+
+    from vaekit.evaluation import iw_bound
+    from vaekit.evaluation.likelihood import Parts
+    from vaekit.evaluation.passes import passes
+
+    began = time.perf_counter()
+    starts = range(first, last, BATCH)
+    batches = [data.batch("test", torch.arange(start, min(start + BATCH, last))) for start in starts]
+    parts = Parts()
+    for out in passes(run.model, batches, run.model, start=first, precision=precision):
+        parts.add(out)
+    elbo, bound = parts.bound().elbo, iw_bound(run.model, batches, samples, start=first, precision=precision)
+    sums = {f"{name}_{k}": v.sum().item() for name, x in (("elbo", elbo), ("bound", bound)) for k, v in (("sum", x), ("squares", x.square()))}
+    if not all(map(math.isfinite, sums.values())):
+        raise ArithmeticError(f"the bound of an image in {first} to {last} is not finite: {sums}")
+    return sums | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def description(run: "Run") -> Line:
+    """What a line says of a run: enough for the table, and which weights they were."""
+    about = run.description
+    weights = run.final if run.final.exists() else run.best
+    kind = run.model.likelihood.kind  # raises where there is no model yet
+    return {
+        "run": run.path.resolve().name,
+        "model": hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
+        "data": f"{about['data']['name']}{', binarized' if about['data']['options'].get('binarize') else ''}",
+        "command": command(run),
+        "seed": about["options"]["seed"],
+        "minutes": None if about.get("seconds") is None else round(about["seconds"] / 60, 2),
+        "parameters": about["parameters"],
+        "kind": kind,
+        "dimensions": run.spec.dimensions,
+        "test_images": about["data"]["sizes"]["test"],
+    }
+
+
+def command(run: "Run") -> str:
+    """The command that trains this run: what its recipe does not do by itself, from `run.json`."""
+    from vaekit.recipes import SETTING_OPTIONS, build_recipe
+    from vaekit.training import Training
+
+    about, options = run.description, run.description["options"]
+    if options["recipe"] == "custom":
+        return "(a model made in Python)"
+    given = {k: options[k] for k in SETTING_OPTIONS if options.get(k) not in (None, {})}
+    condition = {} if not options.get("condition") else {"condition": "class" if options["condition"] == "class" else "attributes"}
+    own = build_recipe(options["recipe"], run.spec, **given, **condition).defaults.to_json()
+    words = ["vaekit", "train", str(about["data"]["source"])]
+    words += [f"--{k}" for k in ("binarize",) if options.get(k)]
+    words += [w for k in ("condition", "limit", "missing", "labels") if options.get(k) for w in (f"--{k}", str(options[k]))]
+    words += ["--recipe", options["recipe"]]
+    changed = {k: options[k] for k in sorted(Training.names()) if k in options and options[k] != own[k]}
+    for name, value in (given | changed).items():
+        if name == "knobs":
+            words += [w for knob, v in value.items() for w in ("--set", f"{knob}={v}")]
+        else:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [f"{value:g}" if isinstance(value, float) else str(value)])]
+    return shlex.join(words)
+
+
+# -- the lines -----------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> list[Line]:
+    """All lines, but for one that a kill cut short."""
+    return [json.loads(line) for line in path.read_text().split("\n") if line.endswith("}")] if path.exists() else []
+
+
+def append(path: Path, line: Line) -> None:
+    """Adds a line in one write, so that several processes may add to the same file; what a kill cut short is ended first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+", buffering=0) as file:
+        cut = b""
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            cut = b"" if file.read() == b"\n" else b"\n"
+        file.write(cut + json.dumps(line, allow_nan=False).encode() + b"\n")
+
+
+def finished(lines: list[Line], about: Line) -> list[Line]:
+    """The chunks of this evaluation, in order, each image once."""
+    found: list[Line] = []
+    for line in sorted((line for line in lines if all(line[k] == about[k] for k in SAME)), key=lambda line: (line["first"], -line["last"])):
+        if not found or line["first"] >= found[-1]["last"]:
+            found.append(line)
+    return found
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An evaluation, from its lines: means over the images, with their standard errors, in nats."""
+
+    about: Line
+    images: int
+    elbo: tuple[float, float]
+    bound: tuple[float, float]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.images == self.about["images"])
+
+    def bits(self, nats: float) -> float | None:
+        """Bits per dimension, nats / (D ln 2), where the likelihood is a probability."""
+        return nats / (self.about["dimensions"] * math.log(2)) if self.about["kind"] == "pmf" else None
+
+    def text(self) -> str:
+        rows = [f"{self.about['run']}: {self.images:,} of {self.about['images']:,} test images, {self.seconds:.0f} s, {self.about['command']}"]
+        for name, (mean, error) in {"-ELBO": self.elbo, f"bound, {self.about['samples']:,} samples": self.bound}.items():
+            bits = self.bits(-mean)
+            rows.append(f"  {name}: {-mean:.3f} +- {error:.3f} nats" + ("" if bits is None else f", {bits:.4f} bits/dim"))
+        return "\n".join(rows)
+
+
+def summary(lines: list[Line]) -> Summary:
+    """The means over the images of these chunks.
+
+    With S the sum of n values and Q that of their squares: mean S / n, standard error sqrt((Q - S^2 / n) / (n - 1) / n).
+    """
+    n = sum(line["last"] - line["first"] for line in lines)
+    found = []
+    for name in ("elbo", "bound"):
+        total, squares = (math.fsum(line[f"{name}_{k}"] for line in lines) for k in ("sum", "squares"))
+        found.append((total / n, math.sqrt(max(squares - total**2 / n, 0.0) / (n - 1) / n) if n > 1 else math.nan))
+    return Summary(lines[0], n, found[0], found[1], sum(line["seconds"] for line in lines))
+
+
+def summaries(lines: list[Line]) -> list[Summary]:
+    """Each evaluation, in the order of its first line."""
+    keys = dict.fromkeys(tuple(line[k] for k in SAME) for line in lines)
+    return [summary(finished(lines, dict(zip(SAME, key, strict=True)))) for key in keys]
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+PUBLISHED: dict[str, list[tuple[str, str, str, str]]] = {
+    "fashion-mnist, binarized": [
+        ("VAE, MLP 2x300, z 40 (arXiv 2004.04795)", "228.70 ± 0.15 (5,000)", "", "V2"),
+        ("VAE with a VampPrior, the same networks (arXiv 2004.04795)", "227.35 ± 0.05 (5,000)", "", "V2"),
+        ("Exemplar VAE, the same networks (arXiv 2004.04795)", "226.75 ± 0.07 (5,000)", "", "V2"),
+    ],
+    "fashion-mnist": [
+        ("Sparse probabilistic circuit", "", "3.27 (exact)", "V"),
+        ("Bit-Swap, a hierarchical VAE (arXiv 1905.06845)", "", "3.28 (-ELBO)", "V2"),
+        ("HCLT circuit", "", "3.34 (exact)", "V"),
+        ("IDF", "", "3.47", "V2"),
+        ("BB-ANS, a VAE", "", "3.66 (-ELBO)", "V2"),
+        ("gzip of the files", "", "4.51", "computed"),
+    ],
+}
+"""Beside our rows: the model, nats (samples of the bound), bits/dim, and where the number was read."""
+TITLES = {"fashion-mnist, binarized": "Binarized Fashion-MNIST", "fashion-mnist": "8-bit Fashion-MNIST"}
+PROTOCOL = {
+    "fashion-mnist, binarized": "50,000 training images binarized afresh at each use, fixed bits for validation and test (arXiv 2004.04795). "
+    "The grey test images have a mean Bernoulli entropy of 189.86 nats.",
+    "fashion-mnist": "The integers 0 to 255; 50,000 training images, the last 10,000 of the training set for validation.",
+}
+
+
+def write_page(lines: list[Line], path: Path) -> None:
+    """`docs/records.md`, from the complete evaluations."""
+    text = ["# Records", ""]
+    text += [
+        "Written by `python benchmarks/records.py RUN --samples K` from `benchmarks/records.jsonl`. Likelihoods are on all test images, errors are",
+        "standard errors of the mean over them; those of published rows are over runs. Lower is better. Minutes are of training alone. Where a",
+        "published number was read: V in the paper or its repository, V2 in a text that quotes it.",
+        "",
+    ]
+    whole = [s for s in summaries(lines) if s.complete and s.about["images"] == s.about["test_images"]]
+    for data in [*(d for d in TITLES if any(s.about["data"] == d for s in whole)), *dict.fromkeys(_others(whole))]:
+        text += [f"## {TITLES.get(data, data)}", "", *([PROTOCOL[data], ""] if data in PROTOCOL else [])]
+        text += [
+            "| | minutes | parameters | -ELBO, nats | bound, nats (samples) | bits/dim by -ELBO (by the bound) | read |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        ours = [s for s in whole if s.about["data"] == data]
+        text += [_row([s for s in ours if s.about["model"] == model]) for model in dict.fromkeys(s.about["model"] for s in ours)]
+        text += [f"| published: {name} | | | | {nats} | {bits} | {mark} |" for name, nats, bits, mark in PUBLISHED.get(data, [])]
+        text.append("")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(text).rstrip() + "\n")
+
+
+def _others(whole: list[Summary]) -> list[str]:
+    return [s.about["data"] for s in whole if s.about["data"] not in TITLES]
+
+
+def _row(evaluations: list[Summary]) -> str:
+    """A run with all of its bounds; the ELBO is that of the evaluation with the most samples."""
+    evaluations = sorted(evaluations, key=lambda s: s.about["samples"])
+    last = evaluations[-1]
+    bounds = "; ".join(f"**{-s.bound[0]:.2f}** ± {s.bound[1]:.2f} ({s.about['samples']:,}{_rounded(s)})" for s in evaluations)
+    elbo, bound = last.bits(-last.elbo[0]), last.bits(-last.bound[0])
+    bits = "" if elbo is None or bound is None else f"{elbo:.4f} ({bound:.4f})"
+    about = last.about
+    minutes = "" if about["minutes"] is None else f"{about['minutes']:.1f}"
+    cells = (f"`{about['command']}`", minutes, f"{about['parameters'] / 1e6:.2f} M", f"{-last.elbo[0]:.2f} ± {last.elbo[1]:.2f}", bounds, bits, "")
+    return f"| {' | '.join(cells)} |"
+
+
+def _rounded(s: Summary) -> str:
+    return "" if s.about["precision"] == "fp32" else f", {s.about['precision']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
