@@ -74,27 +74,28 @@ class TopDownBlock(Step):
 
     def prior(self, h: Float[Tensor, "N W h w"]) -> Distribution:
         """p(z|h)."""
-        return _normal(*_head(self.prior_head(F.silu(h)), PRIOR_BOUND))
+        mean, log_scale = _head(self.prior_head(F.silu(h)), PRIOR_BOUND)
+        return _normal(mean, log_scale.exp())
 
     def posterior(self, h: Float[Tensor, "N W h w"], features: Float[Tensor, "N F h w"], p: Distribution) -> Distribution:
         """q(z|h, x), given the prior at the same h."""
         mixed = self.mix(F.silu(torch.cat([h, features.to(h.dtype)], dim=1)))
-        shift, log_variance = _head(self.residual_head(F.silu(mixed)), RESIDUAL_BOUND)
+        shift, log_scale = _head(self.residual_head(F.silu(mixed)), RESIDUAL_BOUND)
         base = p.base_dist  # type: ignore[attr-defined]
-        return Independent(Normal(base.loc + shift, base.scale * (0.5 * log_variance).exp(), validate_args=False), 3, validate_args=False)
+        return _normal(base.loc + shift, base.scale * log_scale.exp())
 
     def forward(self, h: Float[Tensor, "N W h w"], z: Float[Tensor, "N Z h w"] | None = None) -> Float[Tensor, "N W h w"]:
         return self.block(h if z is None else h + self.merge(z))
 
 
 def _head(values: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """A mean and a bounded log-variance, in float32."""
+    """A mean and the logarithm of a scale, in float32: half of a log-variance that is bounded."""
     mean, log_variance = values.float().chunk(2, dim=1)
-    return mean, bound * torch.tanh(log_variance / bound)
+    return mean, (0.5 * bound) * torch.tanh(log_variance / bound)
 
 
-def _normal(mean: Tensor, log_variance: Tensor) -> Distribution:
-    return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 3, validate_args=False)
+def _normal(mean: Tensor, scale: Tensor) -> Distribution:
+    return Independent(Normal(mean, scale, validate_args=False), 3, validate_args=False)
 
 
 class Ladder(Latent):

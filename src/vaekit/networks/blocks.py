@@ -22,6 +22,16 @@ def cropped(x: Float[Tensor, "N C H2 W2"], height: int, width: int) -> Float[Ten
     return x if tuple(x.shape[2:]) == (height, width) else x[:, :, :height, :width]
 
 
+def laid_out(x: Float[Tensor, "N C H W"], kernel: Float[Tensor, "O I k l"]) -> Float[Tensor, "N C H W"]:
+    """The map in the memory layout of the kernels (`Plan.apply`), which dense layers, views and `pixel_unshuffle` lose.
+
+    An operation between maps of two layouts takes several times as long, and hands one of them on: backward, nearly every activation met its gradient
+    in the other layout.
+    """
+    last = kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
+    return x.contiguous(memory_format=torch.channels_last) if last else x
+
+
 def ceil_div(n: int, by: int) -> int:
     return -(-n // by)
 
@@ -57,5 +67,6 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        x = laid_out(x, self.conv1.weight)
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))

@@ -56,7 +56,8 @@ class PyramidEncoder(Encoder):
         for stage in self.stages:
             h = stage(h)
             pyramid.append(h)
-        top = self.dense(conditioned(F.silu(h).flatten(1), c))
+        # Flat first: what comes back is flat, and would meet the map in another layout.
+        top = self.dense(conditioned(F.silu(h.flatten(1)), c))
         if self.shortcut is not None:
             top = torch.cat([top, self.shortcut(x.flatten(1))], dim=1)
         return {0: top} | {1 + i: pyramid[-1 - i] for i in range(self.maps)}

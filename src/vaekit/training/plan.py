@@ -3,10 +3,11 @@
 import copy
 import hashlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,80 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def __str__(self) -> str:
+        words = [self.precision, *["channels-last"] * self.channels_last, *["compiled"] * self.compile]
+        return f"{' '.join(words)}, {self.threads} {'thread' if self.threads == 1 else 'threads'}"
+
     def apply(self, module: nn.Module) -> None:
         """Puts the weights into this plan's memory layout."""
         if self.channels_last:
             for parameter in module.parameters():
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was measured of a plan: seconds of a step, infinite if it cannot be carried out; and seconds of compiling it, 0 for none."""
+
+    step: float
+    once: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A plan, and what it was chosen among; nothing, if nothing was measured."""
+
+    plan: Plan
+    costs: Mapping[Plan, Cost] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan's own entries, and a list `measured`; seconds are None for what cannot be carried out."""
+        rows: list[dict[str, Any]] = []
+        for plan, cost in self.costs.items():
+            # Not rounded: what is read back must rank as what was measured.
+            rows.append({**plan.to_json(), "seconds_per_step": cost.step if math.isfinite(cost.step) else None})
+            rows[-1] |= {"compile_seconds": cost.once} if cost.once else {}
+        return {**self.plan.to_json(), "measured": rows}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Chosen":
+        def plan(row: Mapping[str, Any]) -> Plan:
+            return Plan(**{k: row[k] for k in Plan.__dataclass_fields__})
+
+        def cost(row: Mapping[str, Any]) -> Cost:
+            return Cost(math.inf if row["seconds_per_step"] is None else row["seconds_per_step"], row.get("compile_seconds", 0.0))
+
+        return cls(plan(values), {plan(row): cost(row) for row in values.get("measured", [])})
+
+    def __str__(self) -> str:
+        """One line for people."""
+        if not self.costs:
+            return f"Plan: {self.plan}."
+        return f"Plan: {self.plan}. Milliseconds of a step: {'; '.join(f'{plan} {_figure(cost)}' for plan, cost in self.costs.items())}."
+
+
+def _figure(cost: Cost) -> str:
+    if not math.isfinite(cost.step):
+        return "impossible here"
+    return f"{1e3 * cost.step:.1f}" + (f" after {cost.once:.0f} s of compiling" if cost.once else "")
+
+
+HANDICAPS = {"precision": 1.05, "channels_last": 1.02, "compile": 1.05, "threads": 1.05}
+"""By how much a plan that differs in this must be faster than the plain one: bf16 costs bits, the others at least the 2 % that noise can make."""
+
+
+def fastest(costs: Mapping[Plan, Cost], plain: Plan, steps: float) -> Plan:
+    """The plan with the least seconds for `steps` steps, its compilation among them; `plain` stays unless another is clearly faster.
+
+    Compilation counts twice: a run compiles once more, for the last and smaller batch of an epoch.
+    """
+
+    def seconds(plan: Plan) -> float:
+        handicap = math.prod(factor for name, factor in HANDICAPS.items() if getattr(plan, name) != getattr(plain, name))
+        return 2 * costs[plan].once + steps * costs[plan].step * handicap
+
+    return min(costs, key=seconds)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -48,67 +117,90 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path) -> Plan:
-    """The plan for a run of `steps`: the fastest layout of the precision that was asked for, or of fp32 and bf16 when that is "auto".
-
-    A run too short to repay the measuring takes the first of them. What was measured is kept in `cache`, keyed by the network, the batch and the
-    machine, so that the same command gives the same run.
-    """
-    device = batch.x.device
-    threads = torch.get_num_threads()
+def candidates(training: Training, device: torch.device) -> list[Plan]:
+    """The precisions that were asked for (fp32 and bf16 when that is "auto") in either memory layout; the plain one first."""
     asked = training.precision
     precisions = ["fp32", "bf16"] if asked == "auto" and has_bf16(device) else ["fp32" if asked == "auto" else asked]
-    candidates = [Plan(precision, last, training.compile, threads) for precision in precisions for last in (False, True)]
+    return [Plan(precision, last, training.compile, torch.get_num_threads()) for precision in precisions for last in (False, True)]
+
+
+def cached(task: Task, training: Training, batch: Batch, cache: Path, *more: Any) -> Path:
+    """The file in the cache for this network, batch and machine."""
+    device = batch.x.device.type
+    machine = [torch.__version__, device, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
+    parts = [spec(task.model), spec(task.objective), [spec(p) for p in task._penalties], list(batch.x.shape), training.optimizer, training.precision]
+    key = json.dumps([*parts, machine, *more], sort_keys=True)
+    return cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path) -> Chosen:
+    """The plan for a run of `steps`: the fastest of the candidates.
+
+    A run too short to repay the measuring takes the first of them. What was measured is kept in `cache`, so that the same command gives the same run.
+    """
+    plans = candidates(training, batch.x.device)
     if steps < 200:
-        return candidates[0]
-    machine = [torch.__version__, device.type, threads, torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
-    key = json.dumps(
-        [spec(task.model), spec(task.objective), [spec(p) for p in task._penalties], list(batch.x.shape), training.optimizer, asked, machine],
-        sort_keys=True,
-    )
-    path = cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        return Chosen(plans[0])
+    path = cached(task, training, batch, cache, "measured", training.compile)
     if path.exists():
-        return Plan(**json.loads(path.read_text())["plan"])
-    seconds = measure(task, training, candidates, batch)
-    # What is plain stays unless the other is clearly faster: bf16 by 5 %, since it costs bits, channels-last by the 2 % that noise can make.
-    plain = candidates[0]
-    handicap = {p: (1.0 if p.precision == plain.precision else 1.05) * (1.0 if p.channels_last == plain.channels_last else 1.02) for p in candidates}
-    best = min(candidates, key=lambda p: seconds[p] * handicap[p])
-    save_json(path, {"plan": best.to_json(), "milliseconds_per_step": {json.dumps(p.to_json()): round(1e3 * s, 3) for p, s in seconds.items()}})
-    return best
+        return Chosen.from_json(json.loads(path.read_text()))
+    costs = {plan: Cost(seconds) for plan, seconds in measure(task, training, plans, batch).items()}
+    chosen = Chosen(fastest(costs, plans[0], steps), costs)
+    save_json(path, chosen.to_json())
+    return chosen
 
 
 def measure(task: Task, training: Training, plans: list[Plan], batch: Batch, budget: float = 0.6) -> dict[Plan, float]:
-    """Median seconds of a training step under each plan, on copies of the task; `budget` seconds each.
+    """Median seconds of a training step under each plan (but for compilation), on copies of the task; `budget` seconds each.
 
     The plans take turns, so that whatever else the machine does strikes all alike; short steps are taken several at a time, the first of them not
     timed, since it finds the weights of another plan in the processor's cache.
     """
+    trials: dict[Plan, Callable[[], None]] = {}
+    steps: dict[Plan, Callable[[], None]] = {}
     with torch.random.fork_rng(devices=[]):
-        steps = {plan: _trial(task, training, plan, batch) for plan in plans}
-        times: dict[Plan, list[float]] = {plan: [] for plan in plans}
         for plan in plans:
-            for _ in range(3):
-                longest = _seconds(steps[plan], batch.x.device)
+            # Plans that differ in threads alone are tried on one copy.
+            kind = replace(plan, threads=0, compile=False)
+            if kind not in trials:
+                trials[kind] = trial(task, training, kind, batch)
+            steps[plan] = trials[kind]
+        return take_turns(steps, batch.x.device, budget)
+
+
+def take_turns(steps: Mapping[Plan, Callable[[], None]], device: torch.device, budget: float) -> dict[Plan, float]:
+    """Median seconds of each step, on as many threads as its plan has."""
+    before = torch.get_num_threads()
+    times: dict[Plan, list[float]] = {plan: [] for plan in steps}
+    try:
+        longest = 0.0
+        for plan, step in steps.items():
+            torch.set_num_threads(plan.threads)
+            longest = max(longest, min(_seconds(step, device) for _ in range(3)))
         turn = 5 if longest < 0.1 else 1
-        while min(map(len, times.values())) < 5 or sum(map(sum, times.values())) < budget * len(plans):
-            for plan in plans:
-                if turn > 1:
-                    steps[plan]()
-                times[plan] += [_seconds(steps[plan], batch.x.device) for _ in range(turn)]
+        while min(map(len, times.values())) < 5 or sum(map(sum, times.values())) < budget * len(steps):
+            for plan, step in steps.items():
+                changed = torch.get_num_threads() != plan.threads
+                torch.set_num_threads(plan.threads)
+                if turn > 1 or changed:
+                    step()
+                times[plan] += [_seconds(step, device) for _ in range(turn)]
+    finally:
+        torch.set_num_threads(before)
     return {plan: sorted(values)[len(values) // 2] for plan, values in times.items()}
 
 
-def _trial(task: Task, training: Training, plan: Plan, batch: Batch) -> Callable[[], None]:
+def trial(task: Task, training: Training, plan: Plan, batch: Batch) -> Callable[[], None]:
     """A training step of a copy of the task under this plan."""
-    trial = copy.deepcopy(task)
-    trial.precision = plan.precision
-    plan.apply(trial)
-    optimizer = make_optimizer(trial, training)
+    tried = copy.deepcopy(task)
+    tried.precision = plan.precision
+    plan.apply(tried)
+    optimizer = make_optimizer(tried, training)
     dimensions = batch.x[0].numel()
+    forward = torch.compile(tried) if plan.compile else tried
 
     def step() -> None:
-        (trial(batch).loss / dimensions).backward()
+        (forward(batch).loss / dimensions).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -128,18 +220,21 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def images_in(minutes: float, task: Task, training: Training, plan: Plan, batch: Batch, share: float) -> int:
+def images_in(minutes: float, task: Task, training: Training, chosen: Chosen, batch: Batch, share: float) -> int:
     """How many training images fit into a budget of minutes, where `share` validation images are scored for each training image."""
-    train = measure(task, training, [plan], batch, budget=2.0)[plan]
-    trial = copy.deepcopy(task).eval()
-    trial.precision = plan.precision
-    plan.apply(trial)
+    plan = chosen.plan
+    cost = chosen.costs.get(plan, Cost(math.inf))
+    if not cost.once:
+        cost = Cost(measure(task, training, [plan], batch, budget=2.0)[plan])
+    tried = copy.deepcopy(task).eval()
+    tried.precision = plan.precision
+    plan.apply(tried)
 
     def score() -> None:
         with torch.no_grad():
-            trial(batch)
+            tried(batch)
 
     with torch.random.fork_rng(devices=[]):
         times = [_seconds(score, batch.x.device) for _ in range(12)]
     validate = sorted(times)[len(times) // 2]
-    return max(len(batch), int(60 * minutes * len(batch) / (train + share * validate)))
+    return max(len(batch), int((60 * minutes - 2 * cost.once) * len(batch) / (cost.step + share * validate)))

@@ -39,9 +39,16 @@ def identity(recipe: Recipe, data: Dataset, training: Training) -> dict[str, Any
 
 
 def start(
-    run: Run, recipe: Recipe, data: Dataset, training: Training, watcher: Watcher, trackers: tuple[str, ...] = (), save_seconds: float = 20.0
+    run: Run,
+    recipe: Recipe,
+    data: Dataset,
+    training: Training,
+    watcher: Watcher,
+    trackers: tuple[str, ...] = (),
+    save_seconds: float = 20.0,
+    tune: bool = False,
 ) -> None:
-    """Starts the run of this folder, resumes it, or says that it is finished.
+    """Starts the run of this folder, resumes it, or says that it is finished. `tune` tries more plans (`tune.tune`); a resumed run has its plan.
 
     Raises:
         UserError: if the folder holds something else, or the machine lacks what is asked for.
@@ -49,7 +56,7 @@ def start(
     from accelerate import Accelerator
 
     from vaekit.training.loop import Trainer
-    from vaekit.training.plan import Plan
+    from vaekit.training.plan import Chosen
 
     keep_freed_memory()
     options = identity(recipe, data, training)
@@ -68,22 +75,28 @@ def start(
         **tracking,  # type: ignore[arg-type]
     )
     if not run.exists and accelerator.is_main_process:
-        _write_down(run, recipe, data, training, options, accelerator)
+        _write_down(run, recipe, data, training, options, accelerator, tune)
     accelerator.wait_for_everyone()
     plan = run.description["plan"]
     if plan["processes"] != accelerator.num_processes:
         watcher.say(f"The run was begun on {plan['processes']} processes and goes on on {accelerator.num_processes}: its last bits will differ.")
-    torch.set_num_threads(plan["threads"])
+    chosen = Chosen.from_json(plan)
+    watcher.say(str(chosen))
     if trackers:
         accelerator.init_trackers("vaekit", config={k: v for k, v in options.items() if isinstance(v, (int, float, str, bool))})
-    chosen = Plan(**{k: plan[k] for k in Plan.__dataclass_fields__})
-    with run.held() if accelerator.is_main_process else nullcontext():
-        Trainer(recipe, data, training, run, accelerator, chosen, plan["images"], watcher, save_seconds).train()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(chosen.plan.threads)
+    try:
+        with run.held() if accelerator.is_main_process else nullcontext():
+            Trainer(recipe, data, training, run, accelerator, chosen.plan, plan["images"], watcher, save_seconds).train()
+    finally:
+        torch.set_num_threads(threads)
     accelerator.end_training()
 
 
-def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, options: dict[str, Any], accelerator: Any) -> None:
+def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, options: dict[str, Any], accelerator: Any, tune: bool) -> None:
     """Measures what is measured at the start, and writes `run.json` before the first step."""
+    from vaekit.training import tune as tuning
     from vaekit.training.plan import choose, images_in
     from vaekit.training.task import Task
 
@@ -96,13 +109,14 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
     batch = data.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
     total = max(round(training.epochs * data.size("train")), 1)
     steps = total // size if training.minutes is None else 10**9
-    plan = choose(task, training, batch, steps, cache_folder())
+    alone = accelerator.num_processes == 1
+    chosen = tuning.tune(task, training, batch, steps, cache_folder(), alone) if tune else choose(task, training, batch, steps, cache_folder())
     if training.minutes is not None:
-        total = images_in(training.minutes, task, training, plan, batch, data.size("validation") / data.size("train"))
+        total = images_in(training.minutes, task, training, chosen, batch, data.size("validation") / data.size("train"))
     run.path.mkdir(parents=True, exist_ok=True)
     run.describe(
         options=options,
-        plan={**plan.to_json(), "images": total, "batch_size": size, "processes": accelerator.num_processes, "device": str(accelerator.device)},
+        plan={**chosen.to_json(), "images": total, "batch_size": size, "processes": accelerator.num_processes, "device": str(accelerator.device)},
         data={
             "name": data.name,
             "source": data.source,
