@@ -39,12 +39,13 @@ def variant(
 
     Args:
         code: (F, D) -> the latent, given the width of the encoder's features and the number of latent dimensions.
-        more: `critics`, `defaults` and `select` of the recipe; `width`, what the decoder takes, if that is not D.
+        more: `critics`, `defaults` and `select` of the recipe; `width`, what the decoder takes, if that is not D; `networks`, in the place of
+            `conv_vae`.
     """
-    width = more.pop("width", None)
+    width, networks = more.pop("width", None), more.pop("networks", conv_vae)
     defaults = more.pop("defaults", training(s))
     objective = s.objective(warmup=0.1) if objective is None else objective
-    return Recipe(conv_vae(s, code, width), objective, penalties, defaults=defaults, **more)
+    return Recipe(networks(s, code, width), objective, penalties, defaults=defaults, **more)
 
 
 def dimensions(s: Setting) -> int:

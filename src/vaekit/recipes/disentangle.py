@@ -5,6 +5,7 @@ from dataclasses import replace
 from vaekit.objectives import ELBO, Warmup
 from vaekit.penalties import DIP, CodeDiscriminator, FactorTC, TotalCorrelation
 from vaekit.recipes.conv import dimensions, variant
+from vaekit.recipes.mlp import nets
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
 LATENT = 10
@@ -39,7 +40,7 @@ def beta_tc(s: Setting) -> Recipe:
     beta = s.knob("beta", 6.0 if s.beta is None else s.beta)
     estimator = s.knob("estimator", "stratified")
     penalty = TotalCorrelation(s.data.count, estimator, weight=Warmup(0.1, 0.0, beta - 1))
-    return variant(s, None, bound(s), penalty, select="last")
+    return variant(s, None, bound(s), penalty, select="last", networks=nets(s))
 
 
 @recipe(
@@ -56,7 +57,7 @@ def factor(s: Setting) -> Recipe:
     s = few(s)
     penalty = FactorTC(weight=Warmup(0.1, 0.0, s.knob("gamma", 10.0)))
     critic = CodeDiscriminator(dimensions(s), width=s.wide(256))
-    return variant(s, None, s.objective(warmup=0.1), penalty, critics={"code": critic}, select="last")
+    return variant(s, None, s.objective(warmup=0.1), penalty, critics={"code": critic}, select="last", networks=nets(s))
 
 
 @recipe(
@@ -73,7 +74,7 @@ def dip_i(s: Setting) -> Recipe:
     s = few(s)
     off = s.knob("off_diagonal", 10.0)
     penalty = DIP("I", off, s.knob("diagonal", 10 * off), weight=Warmup(0.1))
-    return variant(s, None, s.objective(warmup=0.1), penalty, select="last")
+    return variant(s, None, s.objective(warmup=0.1), penalty, select="last", networks=nets(s))
 
 
 @recipe(
@@ -90,4 +91,4 @@ def dip_ii(s: Setting) -> Recipe:
     s = few(s)
     off = s.knob("off_diagonal", 10.0)
     penalty = DIP("II", off, s.knob("diagonal", off), weight=Warmup(0.1))
-    return variant(s, None, s.objective(warmup=0.1), penalty, select="last")
+    return variant(s, None, s.objective(warmup=0.1), penalty, select="last", networks=nets(s))

@@ -6,6 +6,7 @@ from typing import Any
 from vaekit.errors import UserError
 from vaekit.objectives import CIWAE, ELBO, GECO, IWAE, MIWAE, PIWAE, STL, Cyclical, DReG, Objective, Renyi, TargetRate, Warmup
 from vaekit.recipes.conv import dimensions, variant
+from vaekit.recipes.mlp import nets
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
 RAINFORTH: dict[str, Any] = {
@@ -28,7 +29,7 @@ def beta(s: Setting) -> Recipe:
     dropped.
     """
     own = s.knob("beta", 4.0)
-    return variant(s, objective=replace(s, beta=own if s.beta is None else s.beta).objective(warmup=0.1), select="last")
+    return variant(s, objective=replace(s, beta=own if s.beta is None else s.beta).objective(warmup=0.1), select="last", networks=nets(s))
 
 
 @recipe(
@@ -45,7 +46,8 @@ def annealed(s: Setting) -> Recipe:
     """
     refuse(s, beta="its weight is gamma (--set gamma=10)")
     rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
-    return variant(s, objective=ELBO(capacity=rise, gamma=s.knob("gamma", 10.0), free_bits=s.free_bits or 0.0), select="last")
+    objective = ELBO(capacity=rise, gamma=s.knob("gamma", 10.0), free_bits=s.free_bits or 0.0)
+    return variant(s, None, objective, select="last", networks=nets(s))
 
 
 @recipe(

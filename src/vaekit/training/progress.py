@@ -80,7 +80,7 @@ class Bar:
             self._bar.console.print(f"epoch {row['epoch']:g}: {'  '.join(figures)}  {row['images_per_second']:,.0f} images/s")
 
     def say(self, message: str) -> None:
-        self.console.print(message, highlight=False)
+        self.console.print(message, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         if self._bar is not None:
