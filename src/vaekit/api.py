@@ -30,6 +30,7 @@ from vaekit.run import Run
 from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
 from vaekit.training.order import derived_seed
+from vaekit.training.second_stage import fit_prior as _fit_prior
 from vaekit.training.start import identity, start
 
 DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit", "missing", "labels")
@@ -281,6 +282,21 @@ def traverse(
     return editing.traverse(run.model, batch, active.dims, span, steps)[0], active
 
 
+def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, *, watcher: Watcher | None = None, **options: Any) -> Run:
+    """Fits a prior to the codes of a finished run, which `sample` then draws from; returns the prior's own run.
+
+    Args:
+        kind: one of `vaekit.recipes.second_stage.KINDS`; None for what suits the codes.
+        data: the images to encode; None for those of the run.
+        options: condition, save_seconds; epochs, batch_size, minutes, lr, ... (`Training`).
+
+    Raises:
+        UserError: see `training.second_stage.fit_prior`.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    return _fit_prior(run, reopen(run, data), kind, watcher=watcher or Bar(), **options)
+
+
 def reopen(run: Run, data: Any = None) -> Dataset:
     """The data of a run, or other data brought to the same form."""
     description = run.description["data"]
@@ -349,4 +365,18 @@ def _seeded(*key: int | str) -> Iterator[None]:
         yield
 
 
-__all__ = ["default_folder", "evaluate", "fit", "illustrate", "impute", "load", "load_vae", "recipe", "reconstruct", "reopen", "sample", "traverse"]
+__all__ = [
+    "default_folder",
+    "evaluate",
+    "fit",
+    "fit_prior",
+    "illustrate",
+    "impute",
+    "load",
+    "load_vae",
+    "recipe",
+    "reconstruct",
+    "reopen",
+    "sample",
+    "traverse",
+]

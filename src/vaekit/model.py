@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.errors import UserError
-from vaekit.latents.base import Anchors, Features, Latent, Prior
+from vaekit.latents.base import Anchors, Features, Latent
+from vaekit.latents.fitted import Fitted
 from vaekit.likelihoods.base import Likelihood
 from vaekit.networks.base import Decoder, Encoder
 from vaekit.networks.condition import Condition
@@ -31,7 +32,7 @@ class VAE(Part):
         decoder: from codes to the parameters of p(x|z).
         likelihood: p(x|z).
         condition: embeds what the model is told; None for an unconditional model.
-        sampler: a prior fitted afterwards to the codes; `sample` uses it when there is one.
+        sampler: a prior fitted afterwards to the codes of the first layer; `sample` uses it when there is one.
         sees_mask: missing pixels are 0 in the network input, and the mask stands beside it as C more channels.
     """
 
@@ -42,7 +43,7 @@ class VAE(Part):
         decoder: Decoder,
         likelihood: Likelihood,
         condition: Condition | None = None,
-        sampler: Prior | None = None,
+        sampler: Fitted | None = None,
         sees_mask: bool = False,
     ) -> None:
         super().__init__()
@@ -132,27 +133,48 @@ class VAE(Part):
         code: Code = (),
         condition: Tensor | int | None = None,
         pixels: Literal["mean", "draw"] = "mean",
+        guidance: float = 1.0,
+        top: int | None = None,
     ) -> Float[Tensor, "n C H W"]:
-        """n new images in raw values: the mean of p(x|z), or a draw from it.
+        """n new images in raw values: the mean of p(x|z), or a draw from it. Codes come from the fitted prior if there is one.
 
         Args:
             temperature: scale of the prior's spread.
             code: fixes the first stochastic layers.
             condition: one class for all, or a condition for each; a model of classes goes through them in turn when none is given.
+            guidance, top: of the fitted prior (see `Fitted.sample`).
         """
         images = []
         conditions = condition.split(256) if isinstance(condition, Tensor) and condition.dim() > 0 else None
+        if self.sampler is None and (guidance != 1.0 or top is not None):
+            raise UserError("guidance and top belong to a fitted prior, and this model has none: fit one with vaekit fit-prior.")
         with evaluating(self):
             anchors = self.anchors()
             for i, start in enumerate(range(0, n, 256)):
                 m = min(256, n - start)
-                c = self._condition(m, condition if conditions is None else conditions[i])
                 part = tuple(z[start : start + m] for z in code)
+                told = condition if conditions is None else conditions[i]
                 if self.sampler is not None and not part:
-                    part = (self.sampler.sample(m, c=c, temperature=temperature),)
+                    told = self._told(m, told)
+                    own = told if self.sampler.condition is not None else None
+                    part = (self.sampler.sample(m, condition=own, temperature=temperature, guidance=guidance, top=top),)
+                    told = told if self.condition is not None else None
+                c = self._condition(m, told)
                 px = self.likelihood(self.decoder(self.latent.generate(m, code=part, anchors=anchors, temperature=temperature, c=c), c))
                 images.append(pixel_values(px, pixels))
         return torch.cat(images)
+
+    def _told(self, n: int, condition: Tensor | int | None) -> Tensor | None:
+        """n raw conditions for the fitted prior and the decoder together."""
+        owner = self.condition or (None if self.sampler is None else self.sampler.condition)
+        if owner is None:
+            if condition is not None:
+                raise UserError("Neither this model nor its prior knows a condition: fit the prior with --condition class to choose one.")
+            return None
+        if condition is None:
+            return owner.draw(n)
+        told = torch.as_tensor(condition, device=self.device)
+        return told if told.dim() else told.expand(n)
 
     def _condition(self, n: int, condition: Tensor | int | None) -> Tensor | None:
         if self.condition is None:

@@ -149,6 +149,8 @@ class VAEOutput:
         return self._sum(penalties) if penalties else None
 
     def _sum(self, values: list[Tensor]) -> Float[Tensor, "K B"]:
+        if not values:  # a model without latents
+            return torch.zeros_like(self.log_px)
         total = values[0]
         for value in values[1:]:
             total = total + value

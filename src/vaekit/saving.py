@@ -15,8 +15,7 @@ from torch import Tensor
 
 from vaekit import __version__
 from vaekit.errors import UserError
-from vaekit.model import VAE
-from vaekit.part import build, spec
+from vaekit.part import Part, build, spec
 
 FORMAT = "vaekit 1"
 
@@ -95,13 +94,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"There is no file {path}.") from error
 
 
-def save_model(path: Path, model: VAE, weights: Mapping[str, Tensor] | None = None, **metadata: Any) -> None:
+def save_model(path: Path, model: Part, weights: Mapping[str, Tensor] | None = None, **metadata: Any) -> None:
     """Weights (the model's own if none are given) and spec in one safetensors file; `metadata` (JSON values) goes beside the spec."""
     weights = model.state_dict() if weights is None else weights
     save_tensors(path, weights, {"format": FORMAT, "version": __version__, "spec": spec(model), **metadata})
 
 
-def load_model(path: Path) -> tuple[VAE, dict[str, Any]]:
+def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
     """The model in eval mode, and the metadata."""
     tensors, metadata = load_tensors(path)
     if "spec" not in metadata:

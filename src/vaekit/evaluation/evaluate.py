@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from vaekit.evaluation.latent import LatentStatistics
 from vaekit.evaluation.likelihood import Bound, Parts
 from vaekit.evaluation.passes import Batches, Progress, passes
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE
 
 
@@ -22,7 +23,7 @@ class Evaluation:
 
 
 def evaluate_batches(
-    model: VAE,
+    model: VAE | Fitted,
     batches: Batches,
     seed: int = 0,
     *,

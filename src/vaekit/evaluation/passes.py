@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import UserError
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE, evaluating
 from vaekit.output import Batch
 
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def passes(
-    model: VAE,
+    model: VAE | Fitted,
     batches: Batches,
     compute: Callable[[Batch], Result],
     *,

@@ -38,6 +38,8 @@ class Prior(Part):
     """All that a stage-two prior needs: to sample codes, and to learn from them."""
 
     support: ClassVar[str] = "reals"
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """What `sample` takes beside n, c and temperature: "guidance", "top"."""
 
     @abc.abstractmethod
     def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -46,6 +48,9 @@ class Prior(Part):
     @abc.abstractmethod
     def loss(self, code: Tensor, c: Tensor | None = None) -> Float[Tensor, "N"]:
         """[N] nats to minimize when the prior is fitted to codes."""
+
+    def initialize(self, code: Tensor) -> None:
+        """Data-dependent start from codes, where the prior is fitted to them."""
 
 
 class DensityPrior(Prior):

@@ -127,5 +127,5 @@ def rae_sn(s: Setting) -> Recipe:
     no cost. The weights that are saved are the normalized ones.
     """
     built = autoencoder(s, norm(s))
-    built.model.decoder = SpectralDecoder(built.model.decoder)
+    built.model.decoder = SpectralDecoder(built.model.decoder)  # type: ignore[arg-type]
     return built

@@ -10,6 +10,7 @@ from vaekit.compatibility import require
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, Latent, StandardNormal
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE
 from vaekit.networks import AttributeCondition, ClassCondition, Condition, Decoder, Encoder
 from vaekit.objectives import ELBO, Objective, Schedule, Warmup
@@ -21,7 +22,8 @@ from vaekit.training.options import Training
 class Recipe:
     """What is trained, by what, and how."""
 
-    model: VAE
+    model: VAE | Fitted
+    """A `Fitted` prior is to the loop a model without latents."""
     objective: Objective = field(default_factory=ELBO)
     penalties: tuple[Penalty, ...] = ()
     critics: Mapping[str, Critic] = field(default_factory=dict)
@@ -34,6 +36,8 @@ class Recipe:
     """The setting that it was built from, so that it can be built again for other data."""
 
     def __post_init__(self) -> None:
+        if self.model.latent is None:  # a prior of codes, which has no latents of its own
+            return
         gives, whom = self.model.latent.gives, described(self.model.latent)
         require(type(self.objective).__name__, self.objective.needs, whom, gives)
         for penalty in self.penalties:

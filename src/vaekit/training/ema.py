@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor
 
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE
 
 
@@ -14,7 +15,7 @@ class Average:
     References: Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsky, 1992); the warm-up is TensorFlow's ExponentialMovingAverage.
     """
 
-    def __init__(self, model: VAE, decay: float) -> None:
+    def __init__(self, model: VAE | Fitted, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._average: list[Tensor] = list(self.model.parameters())
@@ -28,7 +29,7 @@ class Average:
         torch._foreach_lerp_(self._average, self._source, 1 - decay)
 
     @torch.no_grad()
-    def evaluated(self) -> VAE:
+    def evaluated(self) -> VAE | Fitted:
         """The averaged model, with the buffers (running statistics, schedules) as they are now."""
         for mine, theirs in self._buffers:
             mine.copy_(theirs)

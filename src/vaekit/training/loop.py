@@ -14,6 +14,7 @@ from torch import Tensor
 from vaekit.data import Dataset
 from vaekit.errors import UserError
 from vaekit.evaluation import collapse_warning, evaluate_batches
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE
 from vaekit.part import spec
 from vaekit.recipes import Recipe
@@ -83,7 +84,7 @@ class Trainer:
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics, plan.precision).to(self.device)
         plan.apply(self.task)
-        self.model: VAE = recipe.model
+        self.model: VAE | Fitted = recipe.model
         self.parameters: list[Tensor] = [p for p in self.task.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.task, training)
         self.critics = Critics(recipe.critics, training, self.device)

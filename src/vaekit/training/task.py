@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE, evaluating
 from vaekit.objectives import Objective
 from vaekit.output import Batch, VAEOutput
@@ -45,7 +46,7 @@ def _moved(model: VAE, out: VAEOutput) -> VAEOutput:
     return model(shifted(out.batch), k=out.k)
 
 
-ANSWERS: dict[str, Callable[[VAE, VAEOutput], Any]] = {"prior_codes": _prior_codes, "prior_images": _prior_images, "moved": _moved}
+ANSWERS: dict[str, Callable[[Any, VAEOutput], Any]] = {"prior_codes": _prior_codes, "prior_images": _prior_images, "moved": _moved}
 """What a penalty may ask for (`Penalty.asks`)."""
 
 
@@ -74,7 +75,7 @@ class Task(nn.Module):
 
     def __init__(
         self,
-        model: VAE,
+        model: VAE | Fitted,
         objective: Objective,
         penalties: tuple[Penalty, ...] = (),
         critics: Mapping[str, Critic] | None = None,

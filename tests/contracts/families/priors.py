@@ -2,8 +2,11 @@
 
 import torch
 
+from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import AutoregressivePrior, ExemplarPrior, FlowPrior, MixturePrior, VampPrior
+from vaekit.latents.priors.flow_matching import FlowMatching
 from vaekit.part import Part
+from vaekit.recipes.second_stage import second_stage
 
 
 def moved(part: Part, by: float = 0.2) -> Part:
@@ -20,5 +23,8 @@ EXAMPLES = {
     "FlowPrior": lambda: moved(FlowPrior(2, "maf", transforms=2, hidden=8)),
     "AutoregressivePrior": lambda: moved(AutoregressivePrior(2, hidden=8, components=3)),
     "VampPrior": lambda: VampPrior([1, 4, 5], components=4),
+    "FlowMatching": lambda: FlowMatching(2, width=8, blocks=1),
+    "TwoStage": lambda: second_stage("two-stage", [2]).model.prior,
+    "Fitted": lambda: Fitted(MixturePrior(2, components=3), [2]),
     "ExemplarPrior": lambda: ExemplarPrior([1, 4, 5], exemplars=6, per_step=3),
 }

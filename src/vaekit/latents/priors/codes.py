@@ -92,6 +92,7 @@ class CodePrior(CodesPrior):
     """
 
     undecayed = ("place", "level")
+    takes = frozenset({"top"})
 
     def __init__(self, shape: list[int], size: int, hidden: int = 32, layers: int = 3, condition: int = 0) -> None:
         super().__init__()

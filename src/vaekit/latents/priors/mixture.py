@@ -41,6 +41,12 @@ class MixturePrior(DensityPrior):
         components = Independent(Normal(self.means, scales, validate_args=False), 1, validate_args=False)
         return Mixture(components, self.logits.log_softmax(0))
 
+    @torch.no_grad()
+    def initialize(self, code: Tensor) -> None:
+        """Means at random codes, and a quarter of each dimension's variance about them."""
+        self.means.copy_(code[torch.randint(len(code), (len(self.means),), device=code.device)])
+        self.log_variances.copy_((0.25 * code.var(0, correction=0)).clamp_min(1e-6).log().expand_as(self.log_variances))
+
     def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """n codes [n, D]; `temperature` multiplies the spread of each component about its mean."""
         return self._mixture().draw(n, temperature)

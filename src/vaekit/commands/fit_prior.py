@@ -1,0 +1,35 @@
+"""`vaekit fit-prior`: a prior for the codes of a trained model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaekit import api
+from vaekit.recipes.second_stage import KINDS
+from vaekit.training import Bar, Silent
+
+_WAYS = [f"{name}: {kind.about}" for name, kind in KINDS.items()]
+
+
+def fit_prior(
+    run: Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")],
+    prior: Annotated[str | None, typer.Option(help=f"Left out: what suits the codes. {'; '.join(_WAYS)}.", show_default=False)] = None,
+    condition: Annotated[str | None, typer.Option(help="class: the prior is told it, and sample takes --class.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the codes; the prior's own number if left out.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="A budget instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Codes of one step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Fit a prior to the codes of a trained model. From then on 'sample' draws codes from it.
+
+    What a VAE's codes are distributed as is not quite the prior that it was trained with, and what lies between makes its worst samples. A prior
+    fitted to the codes cures that; the model itself is not changed. The same command resumes a fit that was stopped.
+    """
+    watcher = Silent() if quiet else Bar()
+    given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}
+    fitted = api.fit_prior(run, prior, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None})
+    last = fitted.metrics()[-1]
+    watcher.say(f"{run} now samples from this prior. Its loss on held-out codes: {-last['val_elbo_nats']:.2f} ({fitted.path}).")

@@ -1,0 +1,106 @@
+"""A prior that is fitted to the codes of a trained model, as a model of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from vaekit.distributions.point import Point
+from vaekit.errors import UserError
+from vaekit.latents.base import Prior
+from vaekit.networks.condition import Condition
+from vaekit.output import Batch, VAEOutput
+from vaekit.part import Part
+
+
+class Fitted(Part):
+    """Codes are its data: it has no latents, and its -ELBO is the prior's own loss. The loop of VAEs trains it; then it is a VAE's `sampler`.
+
+    Real codes are standardized by the mean and standard deviation of each dimension, so that the scale of a latent lives here and nowhere else; the
+    log of it is in the loss, which for a prior with a density is thus -log p(code) in nats. A code [*E] comes as an image [C,H,W] of as many values.
+
+    Args:
+        prior: what is fitted: to vectors [D] if the codes are real, to indices [Q, *S] if they are not.
+        shape: *E, the shape of one code.
+        discrete: whether codes are indices.
+        condition: embeds what the prior is told; None for an unconditional one.
+        dropped: the share of training codes that come without their condition, as the zero vector: what guidance needs.
+    """
+
+    mean: Tensor
+    std: Tensor
+    latent = None
+
+    def __init__(self, prior: Prior, shape: list[int], discrete: bool = False, condition: Condition | None = None, dropped: float = 0.1) -> None:
+        super().__init__()
+        self.prior, self.shape, self.discrete = prior, tuple(shape), discrete
+        self.condition, self.dropped = condition, dropped
+        self.register_buffer("mean", torch.zeros(*shape))
+        self.register_buffer("std", torch.ones(*shape))
+
+    def forward(self, batch: Batch | Tensor, k: int = 1) -> VAEOutput:
+        """The loss of each code as the distortion of a model without latents."""
+        batch = Batch.of(batch)
+        c = None
+        if self.condition is not None:
+            if batch.condition is None:
+                raise UserError("This prior is conditional: give each code its class or attributes (Batch.condition).")
+            c = self.condition(batch.condition)
+            if self.training and self.dropped > 0:
+                c = c * (torch.rand(len(c), 1, device=c.device) >= self.dropped)
+        loss = self.prior.loss(self._coded(batch.x), c)
+        if not self.discrete:
+            loss = loss + self.std.log().sum()
+        return VAEOutput(batch, Point(batch.x), -loss.unsqueeze(0), ())
+
+    def _coded(self, x: Shaped[Tensor, "B *X"]) -> Shaped[Tensor, "B *E"]:
+        code = x.reshape(len(x), *self.shape)
+        return code.long() if self.discrete else (code.float() - self.mean) / self.std
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, condition: Tensor | None = None, temperature: float = 1.0, guidance: float = 1.0, top: int | None = None
+    ) -> Shaped[Tensor, "n *E"]:
+        """n codes as the model's decoder side takes them.
+
+        Args:
+            condition: raw, one for each; classes in turn where none is given.
+            guidance: how much the condition counts, where the prior has it (see `FlowMatching`).
+            top: only the likeliest few of each index are drawn, where the prior has it (see `CodePrior`).
+
+        Raises:
+            UserError: for a condition, guidance or top that this prior does not know.
+        """
+        more: dict[str, Any] = ({"guidance": guidance} if guidance != 1.0 else {}) | ({"top": top} if top is not None else {})
+        for name in more:
+            if name not in self.prior.takes:
+                raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out.")
+        if condition is not None and self.condition is None:
+            raise UserError("This prior was fitted without a condition: fit it with --condition class to choose one.")
+        c = None
+        if self.condition is not None:
+            c = self.condition(self.condition.draw(n) if condition is None else condition.to(self.device).expand(n))
+        code = self.prior.sample(n, c=c, temperature=temperature, **more)
+        return code if self.discrete else code * self.std + self.mean
+
+    @torch.no_grad()
+    def initialize(self, batch: Batch | Tensor) -> None:
+        """Measures mean and standard deviation on one large batch; dimensions that do not vary keep their width."""
+        batch = Batch.of(batch)
+        if self.condition is not None and batch.condition is not None:
+            self.condition.initialize(batch.condition)
+        if not self.discrete:
+            code = batch.x.reshape(len(batch), *self.shape).float()
+            self.mean.copy_(code.mean(0))
+            spread = code.std(0, correction=0)
+            self.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
+            self.prior.initialize(self._coded(batch.x))
+
+    def post_step(self, stats: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """It has no state."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device

@@ -1,0 +1,110 @@
+"""A prior fitted to the codes of a finished run, by the loop that trains everything else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from vaekit.data import Dataset, open_data
+from vaekit.errors import UserError
+from vaekit.evaluation.passes import Progress, passes
+from vaekit.latents.fitted import Fitted
+from vaekit.model import VAE
+from vaekit.networks import ClassCondition
+from vaekit.output import Batch
+from vaekit.recipes.second_stage import DEFAULT_KIND, codes_like, second_stage
+from vaekit.run import Run
+from vaekit.saving import load_model, save_model
+from vaekit.training.progress import Watcher
+from vaekit.training.start import start
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of a split, one draw of q(z|x) for each image: what the prior is to be like is the aggregate posterior, and not its means."""
+
+    z: Shaped[Tensor, "n *E"]
+    size: int | None
+    """How many values an index can take; None for real codes."""
+    classes: Tensor | None
+    """[n] long, where the prior is told them."""
+
+
+def codes_of(model: VAE, dataset: Dataset, split: str, told: bool = False, *, seed: int = 0, progress: Progress | None = None) -> Codes:
+    """The codes of the first stochastic layer (the top of a ladder) for a split; with `told` the class of each image too.
+
+    Raises `UserError` for images without a class where classes are asked for.
+    """
+    size: list[int] = []
+
+    def compute(batch: Batch) -> Tensor:
+        c = model.embed(batch.condition)
+        _, terms = model.latent.infer(model._encode(batch, c), anchors=model.anchors(), c=c)
+        size.append(terms[0].codebook)
+        return terms[0].z.cpu()
+
+    total = dataset.size(split)
+    z = torch.cat(list(passes(model, dataset.batches(split, 256), compute, seed=seed, progress=progress, total=total)))
+    classes = None
+    if told:
+        if dataset.labels is None or bool((dataset.labels[dataset.index(split)] < 0).any()):
+            raise UserError(
+                "A prior that is told the class needs one for each image, and these data have none or not for all: leave --condition out."
+            )
+        classes = dataset.labels[dataset.index(split)]
+    return Codes(z, None if z.is_floating_point() else size[0], classes)
+
+
+def fit_prior(
+    run: Run,
+    dataset: Dataset,
+    kind: str | None = None,
+    *,
+    condition: str | None = None,
+    watcher: Watcher,
+    save_seconds: float = 20.0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Fits a prior to the codes of a run's training images, and makes it the `sampler` of its model.
+
+    The prior's own run is a folder of `priors/` within the run's: the same command resumes it when it was stopped. Of several kinds the model has the
+    one that was fitted last.
+
+    Args:
+        dataset: the run's data.
+        kind: one of `recipes.second_stage.KINDS`; None for autoregressive on indices, flow-matching on vectors.
+        condition: "class" to tell the prior the class; None if the model is told it.
+        progress: called with the number of images encoded, and how many there are.
+        options: of the training (`Training`).
+
+    Raises:
+        UserError: for a run that is not finished, codes that no prior takes, and data without the condition.
+    """
+    if not run.finished:
+        raise UserError(f"{run.path} is not finished: run its training command again first, and fit the prior then.")
+    model, metadata = load_model(run.final)
+    if condition not in (None, "class"):
+        raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
+    told = condition == "class" or isinstance(model.condition, ClassCondition)
+    train = codes_of(model, dataset, "train", told, progress=progress)
+    held_out = codes_of(model, dataset, "validation", told, seed=1)
+    kind = kind or (DEFAULT_KIND if train.size is None else "autoregressive")
+    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, ClassCondition(len(dataset.spec.classes)) if told else None)
+    codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
+    training = recipe.defaults.with_options(**options)
+    inner = Run(run.path / "priors" / (f"{kind}-class" if told else kind))
+    start(inner, recipe, codes, training, watcher, (), save_seconds)
+    fitted: Fitted = load_model(inner.final)[0]
+    whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
+    save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})
+    run.__dict__.pop("model", None)
+    run.describe(prior={"kind": kind, "condition": "class" if told else None, "run": str(inner.path.relative_to(run.path))})
+    return inner
+
+
+def _pair(codes: Codes) -> Any:
+    images = codes_like(codes.z)
+    return images if codes.classes is None else (images, codes.classes)

@@ -1,0 +1,140 @@
+"""Priors that are fitted afterwards: the field that carries noise to a Gaussian is known, and so is what its loss cannot go below."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaekit.errors import UserError
+from vaekit.latents.fitted import Fitted
+from vaekit.latents.priors import MixturePrior
+from vaekit.latents.priors.flow_matching import PATHS, FlowMatching
+from vaekit.networks import ClassCondition
+from vaekit.output import Batch
+from vaekit.recipes.second_stage import KINDS, second_stage
+
+MEAN, STD = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 1.0])
+
+
+def exact(path: str, scale: float = 1.0, steps: int = 60) -> FlowMatching:
+    """The best field for codes of N(MEAN, STD^2), in closed form: E[a' e + b' z | a e + b z = x], times `scale`."""
+    prior = FlowMatching(3, path, steps=steps)
+
+    def velocity(x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        (a, slope_a), (b, slope_b) = (tuple(v.unsqueeze(1) for v in pair) for pair in prior._path(t))
+        spread = a * a + (b * STD) ** 2
+        return scale * (slope_b * MEAN + (a * slope_a + b * slope_b * STD**2) / spread * (x - b * MEAN))
+
+    prior.velocity = velocity  # type: ignore[method-assign]
+    return prior
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_best_field_carries_noise_to_the_codes(path: str) -> None:
+    torch.manual_seed(0)
+    x = exact(path).sample(20_000)
+    assert ((x.mean(0) - MEAN).abs() < 5 * STD / 20_000**0.5).all()
+    torch.testing.assert_close(x.std(0), STD, rtol=0.03, atol=0)
+    torch.testing.assert_close(exact(path).sample(2, temperature=0.0)[0], MEAN, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_loss_is_least_at_the_best_field(path: str) -> None:
+    """And there it is the variance of a' e + b' z given x_t, summed over dimensions, averaged over t."""
+    z = MEAN + STD * torch.randn(100_000, 3)
+
+    def loss(scale: float) -> float:
+        torch.manual_seed(1)
+        return exact(path, scale).loss(z).mean().item()
+
+    t = torch.linspace(0.0005, 0.9995, 1000)
+    (a, slope_a), (b, slope_b) = (tuple(v.unsqueeze(1) for v in pair) for pair in exact(path)._path(t))
+    variance = (slope_a**2 + slope_b**2 * STD**2) - (a * slope_a + b * slope_b * STD**2) ** 2 / (a**2 + b**2 * STD**2)
+    assert loss(1.0) == pytest.approx(variance.sum(1).mean().item(), rel=0.02)
+    assert loss(1.0) < min(loss(0.9), loss(1.1))
+
+
+def test_guidance_goes_on_from_the_free_field_through_the_told_one() -> None:
+    torch.manual_seed(0)
+    prior = FlowMatching(2, condition=4, width=16, blocks=1)
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, t, c = torch.randn(5, 2), torch.tensor(0.3), torch.randn(5, 4)
+    free, told = prior.velocity(x, t.expand(5), torch.zeros(5, 4)), prior.velocity(x, t.expand(5), c)
+    assert not torch.allclose(free, told)
+    torch.testing.assert_close(prior._guided(x, t, c, 1.0), told)
+    torch.testing.assert_close(prior._guided(x, t, c, 3.0), free + 3 * (told - free))
+
+
+def test_a_fitted_density_is_that_of_the_codes_themselves() -> None:
+    """-log p of raw codes, whatever their scale: the change of variables of the standardization is in it."""
+    torch.manual_seed(0)
+    z = 100 + 5 * torch.randn(512, 2)
+    model = Fitted(MixturePrior(2, 400), [2])
+    images = z[:, None, None, :]
+    model.initialize(images)
+    m, s = z.mean(0), z.std(0, correction=0)
+    expected = -model.prior(None).log_prob((z - m) / s) + s.log().sum()
+    torch.testing.assert_close(-model(Batch(images)).log_px[0], expected)
+    assert model.sample(4000).mean(0) == pytest.approx(m.tolist(), abs=1.0)
+
+
+def test_the_condition_is_dropped_in_training_alone() -> None:
+    torch.manual_seed(0)
+    prior = FlowMatching(2, condition=16, width=8, blocks=1)
+    model = Fitted(prior, [2], condition=ClassCondition(3), dropped=0.5)
+    seen: list[Tensor] = []
+    prior.loss = lambda code, c: (seen.append(c), torch.zeros(len(code)))[1]  # type: ignore[method-assign]
+    batch = Batch(torch.randn(400, 1, 1, 2), condition=torch.zeros(400, dtype=torch.long))
+    model.train()(batch)
+    model.eval()(batch)
+    gone = [(c == 0).all(1).float().mean().item() for c in seen]
+    assert 0.4 < gone[0] < 0.6 and gone[1] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_and_draws(kind: str) -> None:
+    torch.manual_seed(0)
+    images = 10 + torch.randn(64, 1, 1, 2)
+    model = second_stage(kind, [2]).model
+    model.initialize(images)
+    with torch.no_grad():
+        for parameter in model.parameters():  # what starts at zero hides what lies behind it
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    (-model(images).log_px.mean()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    assert any((p.grad != 0).any() for p in model.parameters())
+    x = model.eval().sample(7)
+    assert x.shape == (7, 2) and torch.isfinite(x).all()
+
+
+def test_flow_matching_learns_a_correlated_cloud() -> None:
+    torch.manual_seed(0)
+    z = torch.randn(1024, 2) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])
+    model = Fitted(FlowMatching(2, width=32, blocks=1, steps=20), [2])
+    images = z[:, None, None, :]
+    model.initialize(images)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(300):
+        loss = -model(images[torch.randint(0, 1024, (128,))]).log_px.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    x = model.eval().sample(3000)
+    assert torch.corrcoef(x.T)[0, 1].item() > 0.8  # 0.95 in the data, 0 at the start
+
+
+def test_what_cannot_be_fitted_is_refused() -> None:
+    for kind, shape, size, told, words in [
+        ("gan", [3], None, None, "no prior 'gan'"),
+        ("flow", [3, 7, 7], None, None, "vectors"),
+        ("flow", [1, 7, 7], 64, None, "autoregressive"),
+        ("gmm", [3], None, ClassCondition(2), "no condition"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            second_stage(kind, shape, size, told)
+    model = second_stage("gmm", [3]).model
+    with pytest.raises(UserError, match="no guidance"):
+        model.sample(2, guidance=2.0)
+    assert math.isfinite(model.sample(2).sum().item())
