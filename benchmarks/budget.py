@@ -152,7 +152,7 @@ def measure(row: Row, seed: int, args: argparse.Namespace, cores: "Queue[int]") 
     line: dict[str, Any] = {"name": row.name, "seed": seed, "recipe": row.recipe, "options": list(row.options), **terms(args)}
     try:
         print(f"{row.name}, seed {seed}: training on core {core}", flush=True)
-        alone([sys.executable, "-m", "vaekit.cli", "train", "fashion-mnist", *options, "--out", str(out)], core)
+        alone([sys.executable, "-m", "vaekit.cli", "train", "fashion-mnist", *options, "--no-report", "--out", str(out)], core)
         print(f"{row.name}, seed {seed}: scoring on core {core}", flush=True)
         scores = out / "scores.jsonl"
         own = ["--samples", str(args.samples), "--images", str(args.images), "--precision", args.precision, "--threads", "1"]

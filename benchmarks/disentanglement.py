@@ -90,7 +90,7 @@ class Job:
         return places.runs / f"{self.name}-{self.images}-{self.minutes:g}"
 
     def command(self, run: Path | str) -> list[str]:
-        command = ["train", f"shapes:{self.images}", "--size", "32", "--recipe", self.recipe, "--latent", str(LATENT)]
+        command = ["train", f"shapes:{self.images}", "--no-report", "--size", "32", "--recipe", self.recipe, "--latent", str(LATENT)]
         return [*command, "--seed", str(self.seed), "--minutes", f"{self.minutes:g}", "--precision", "fp32", "--out", str(run)]
 
 

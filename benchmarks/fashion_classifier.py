@@ -2,10 +2,10 @@
 
     taskset -c 0 python benchmarks/fashion_classifier.py
 
-A few minutes on one core (bf16 under autocast; the weights stay float32 until they are written). It learns from the 50,000 training images, with no augmentation (a shoe that looks to the other side is not like the
-data), and never sees the validation and the test images. Batch norm is folded into the convolutions, and the weights are written as float16. At the
-end it prints the accuracies of what was written and its SHA-256, which stands in `vaekit/evaluation/samples/fashion.py`: another training gives
-another network, and distances that cannot be compared with the old ones.
+A few minutes on one core, with bf16 under autocast. It learns from the 50,000 training images, with no augmentation (a shoe that looks to the
+other side is not like the data), and never sees the validation and the test images. Batch norm is folded into the convolutions, and the weights are
+written as float16. At the end it prints the accuracies of what was written and its SHA-256, which stands in
+`vaekit/evaluation/samples/fashion.py`: another training gives another network, and distances that cannot be compared with the old ones.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from vaekit.evaluation.samples.fashion import WEIGHTS, FashionClassifier
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=8, help="passes over the training images (default: 8)")
+    parser.add_argument("--epochs", type=int, default=10, help="passes over the training images (default: 10)")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.003, help="the highest learning rate of one cycle (default: 0.003)")
     parser.add_argument("--seed", type=int, default=0)

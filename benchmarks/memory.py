@@ -83,7 +83,7 @@ def write(path: Path, count: int) -> None:
 def train(data: Path, folder: Path, scale: float) -> dict:
     """One epoch by the command line, watched."""
     run, cache = folder / "run", folder / "cache"
-    command = [sys.executable, "-m", "vaekit", "train", str(data), "--out", str(run), "--recipe", "tutorial", "--scale", str(scale)]
+    command = [sys.executable, "-m", "vaekit", "train", str(data), "--no-report", "--out", str(run), "--recipe", "tutorial", "--scale", str(scale)]
     command += ["--epochs", "1", "--batch-size", "256", "--precision", "fp32"]
     peaks = {"packing": 0, "training": 0}
     seconds = {"packing": 0.0, "training": 0.0}

@@ -80,7 +80,7 @@ def train(name: str, seconds: float, runs: Path, cores: "Queue[int]") -> dict[st
     core, out = cores.get(), runs / name
     try:
         command = [sys.executable, "-m", "vaekit.cli", "train", data, *options, *OPTIONS.get(name, []), "--recipe", name]
-        command += ["--minutes", str(seconds / 60), "--precision", "fp32", "--out", str(out)]
+        command += ["--minutes", str(seconds / 60), "--precision", "fp32", "--no-report", "--out", str(out)]
         pinned = ["taskset", "-c", str(core), *command] if hasattr(os, "sched_setaffinity") else command
         began = time.monotonic()
         ended = subprocess.run(pinned, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)

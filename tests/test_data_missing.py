@@ -331,7 +331,7 @@ def test_a_run_with_holes_is_resumed_evaluated_and_fills_in(
 ) -> None:
     """From a folder of half-transparent images to a picture of answers; a stopped run is the same run."""
     transparent(tmp_path / "a", 40, grey=True)
-    common = ["train", str(tmp_path / "a"), "--recipe", "missing", "--missing", "alpha", "--epochs", "3", "--precision", "fp32"]
+    common = ["train", str(tmp_path / "a"), "--recipe", "missing", "--missing", "alpha", "--epochs", "3", "--precision", "fp32", "--no-report"]
     small = ["--scale", "0.1", "--latent", "2", "--batch-size", "8", "--save-seconds", "0"]
     _main([*common, *small, "--out", str(tmp_path / "whole")])
     forward, calls = Task.forward, [0]

@@ -160,7 +160,7 @@ def call(*arguments: object) -> int:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "shapes"
     options = ["--recipe", "mlp", "--scale", "0.25", "--size", "16", "--latent", "4", "--precision", "fp32", "--beta", "0.05", "--limit", "500"]
-    assert call("train", "shapes:2000", *options, "--epochs", "6", "--out", out) == 0
+    assert call("train", "shapes:2000", *options, "--epochs", "6", "--no-report", "--out", out) == 0
     return out
 
 

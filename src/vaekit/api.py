@@ -22,10 +22,13 @@ from vaekit.errors import UserError
 from vaekit.evaluation import report
 from vaekit.evaluation.disentanglement import factors_of, measure
 from vaekit.evaluation.passes import first
+from vaekit.evaluation.samples import compare, measure_samples
 from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
 from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
+from vaekit.report import NAME as REPORT
+from vaekit.report import write_report
 from vaekit.run import Run
 from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
@@ -79,6 +82,7 @@ def fit(
     trackers: tuple[str, ...] = (),
     save_seconds: float = 20.0,
     tune: bool = False,
+    page: bool = False,
     **options: Any,
 ) -> Run:
     """Trains a recipe (or its name, or a `VAE` made by hand, by the plain ELBO) on data, and returns the run.
@@ -91,6 +95,7 @@ def fit(
         watcher: what to show; None for a bar on a terminal.
         trackers: names of trackers of Accelerate ("tensorboard", "wandb", "mlflow").
         save_seconds: at least this long between checkpoints.
+        page: write `report.html` at the end, where there is a folder to keep.
         tune: try more ways to carry out a step at the start (threads, compilation), and keep the fastest for this machine.
         options: epochs, batch_size, minutes, lr, ... (`Training`); size, fit, channels, binarize, condition, limit, missing, labels (`open_data`);
             for a recipe by name also latent, scale, likelihood, sigma, beta, free_bits, warmup, knobs (`Setting`).
@@ -113,6 +118,8 @@ def fit(
     start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
         illustrate(run, dataset)
+        if page and not (run.path / REPORT).exists():
+            write_report(run, dataset, quick=True)
     return run
 
 
@@ -366,6 +373,7 @@ def _seeded(*key: int | str) -> Iterator[None]:
 
 
 __all__ = [
+    "compare",
     "default_folder",
     "evaluate",
     "fit",
@@ -374,9 +382,11 @@ __all__ = [
     "impute",
     "load",
     "load_vae",
+    "measure_samples",
     "recipe",
     "reconstruct",
     "reopen",
     "sample",
     "traverse",
+    "write_report",
 ]

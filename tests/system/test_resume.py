@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import vaekit
 from vaekit.training import Silent
 
-COMMAND = [sys.executable, "-m", "vaekit", "train", "digits", "--recipe", "tutorial", "--scale", "0.25", "--ema", "0.9"]
+COMMAND = [sys.executable, "-m", "vaekit", "train", "digits", "--recipe", "tutorial", "--scale", "0.25", "--ema", "0.9", "--no-report"]
 COMMAND += ["--epochs", "6", "--precision", "fp32", "--augment", "flip", "--save-seconds", "0"]
 
 

@@ -1,0 +1,79 @@
+"""`vaekit quality`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from vaekit import api
+from vaekit.evaluation.samples import MEASURES, measure_samples
+
+console = Console(stderr=True)
+out = Console()
+
+
+class Pixels(StrEnum):
+    """What a sample is of p(x|z)."""
+
+    mean = "mean"
+    draw = "draw"
+
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Number = Annotated[int, typer.Option("-n", "--number", help="How many samples, and how many real images in each of the two sets beside them.")]
+Features = Annotated[
+    str | None,
+    typer.Option(help="The feature space: fashion, laplacian (no network), inception, or an ONNX file of yours (FILE.onnx); chosen by the data."),
+]
+Shown = Annotated[Pixels, typer.Option(help="Samples are the mean of p(x|z), or a draw from it.")]
+
+
+def quality(
+    run: RunFolder,
+    data: Annotated[str | None, typer.Argument(help="Other data than the run's own.", metavar="[DATA]")] = None,
+    n: Number = 10_000,
+    pixels: Shown = Pixels.mean,
+    features: Features = None,
+    seed: Seed = 0,
+    out_: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A picture of the samples that lie nearest to training images, each above its neighbour.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure the samples of a model beside real images: fidelity, dropped modes, sharpness, copies."""
+    loaded = api.load(run)
+    with console.status("measuring samples"):
+        figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_)
+    if json_:
+        print(json.dumps(figures, indent=2, allow_nan=False))
+        return
+    out.print(table(figures))
+    print(f"The floor: {figures['floor']}. No model can be better than that but by luck, or by blur.")
+    for note in figures["notes"]:
+        print(note)
+    if out_ is not None:
+        print(f"The samples nearest to training images are in {out_}.")
+
+
+def table(figures: dict[str, Any]) -> Table:
+    """A line for each measure, with its space and its floor."""
+    title = f"{figures['run']}: {figures['images']:,} samples, {figures['compared']} of {figures['data']}"
+    shown = Table("measure", "value", "floor", "better", "space", title=title, box=SIMPLE)
+    for name, row in figures["measures"].items():
+        value = cell(row["value"], row["error"]) + (f" (p = {row['p_value']:.2g})" if "p_value" in row else "")
+        shown.add_row(MEASURES[name].title, value, cell(row["floor"], row["floor_error"]), row["better"], row["space"])
+    return shown
+
+
+def cell(value: float | None, error: float | None = None) -> str:
+    """A figure with its standard error."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"

@@ -1,0 +1,146 @@
+"""`measure_samples`: how good are the images that a model makes?"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtyping import Shaped
+from torch import Tensor
+
+from vaekit import pictures
+from vaekit.data import Dataset
+from vaekit.evaluation.passes import seeded
+from vaekit.evaluation.samples.aggregate import aggregate_test, conditions
+from vaekit.evaluation.samples.choose import choose
+from vaekit.evaluation.samples.memorization import Nearest
+from vaekit.evaluation.samples.real import Pixels, Real, real_images
+from vaekit.evaluation.samples.ruler import Ruler
+from vaekit.evaluation.samples.space import Space
+from vaekit.evaluation.samples.synthetic import train_on_synthetic
+from vaekit.run import Run
+
+SHOWN = 8
+"""Pairs in the picture of the nearest neighbours."""
+TESTED = 10_000
+"""Codes of either side in the two-sample test, at most: the accuracy grows with them, so that their number is named."""
+CROWDED = 1.5
+"""Times the floor's density: samples are nearer to real images than real images are."""
+
+
+class Measure(NamedTuple):
+    """What a figure is, for tables."""
+
+    title: str
+    better: str
+
+
+MEASURES = {
+    "frechet_distance": Measure("Frechet distance", "lower"),
+    "kernel_distance": Measure("kernel distance", "lower"),
+    "sliced_wasserstein": Measure("sliced Wasserstein", "lower"),
+    "precision": Measure("precision", "higher"),
+    "recall": Measure("recall", "higher"),
+    "density": Measure("density", "higher"),
+    "coverage": Measure("coverage", "higher"),
+    "sharpness": Measure("sharpness / data's", "near 1"),
+    "diversity": Measure("diversity / data's", "near 1"),
+    "memorization": Measure("memorized share", "near the floor"),
+    "prior_test": Measure("posterior told from prior", "near 0.5"),
+    "synthetic_accuracy": Measure("train-on-synthetic accuracy", "higher"),
+}
+
+
+def measure_samples(
+    run: Run,
+    data: Dataset,
+    *,
+    n: int = 10_000,
+    pixels: Pixels = "mean",
+    features: str | Path | Space | None = None,
+    seed: int = 0,
+    ruler: Ruler | None = None,
+    picture: str | Path | None = None,
+) -> dict[str, Any]:
+    """The measures of n samples of a run beside n held-out images, each with its floor: the same measure of n other held-out images in their place.
+
+    `measures` holds for each name of `MEASURES` that applies: `value`, `error` (standard error; of the Frechet and the sliced Wasserstein distance
+    by bootstrap over the images of both sets, of the kernel distance over ten disjoint blocks), `floor`, `floor_error`, `space` (in which it was
+    taken) and `better`. The floor of `synthetic_accuracy` is the accuracy after as many real training images, that of `prior_test` the prior told
+    from itself. A model that is conditional, or has a conditional prior, is given the conditions of the real images.
+
+    Args:
+        data: the run's own data, or others brought to the same form.
+        pixels: "mean" takes the mean of p(x|z) as the image, "draw" a draw from it, with its noise. For a model of binarized pixels, means stand
+            beside the grey images and draws beside binary ones.
+        features: the feature space: fashion, laplacian, inception, or the path of an ONNX file; chosen by the data when None (see `choose`).
+        seed: of the samples and of all that is drawn.
+        ruler: made before, for several runs on the same images; then n, pixels and features are its own.
+        picture: where to draw the samples that lie nearest to training images, each above its neighbour.
+
+    Raises:
+        UserError: for too few images, for a feature space that cannot take them, and for a model that cannot sample.
+    """
+    if ruler is None:
+        ruler = Ruler(choose(features, data.spec, data.name), real_images(data, n, pixels, seed), seed)
+    real = ruler.real
+    condition = conditions(run.model, data, real.test)
+    images = draw(run, len(real.test), condition, real.pixels, ruler.seed)
+    figures, copies = ruler.measure(images)
+    floor = ruler.floor
+    rows = {
+        name: {"value": f.value, "error": f.error, "floor": floor[name].value, "floor_error": floor[name].error, "space": f.space}
+        for name, f in figures.items()
+    }
+    notes = list(real.notes)
+    if figures["density"].value > CROWDED * floor["density"].value:
+        notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
+    tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
+    if tests is None:
+        notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
+    else:
+        rows["prior_test"] = {"value": tests[0].accuracy, "error": None, "p_value": tests[0].p_value, "floor": tests[1].accuracy, "floor_error": None}
+        rows["prior_test"] |= {"space": f"codes ({min(TESTED, len(real.test))} of either side)"}
+    if condition is not None and condition.dim() == 1 and data.labels is not None:
+        rows["synthetic_accuracy"] = _synthetic(images, condition, real, ruler.seed)
+    if picture is not None:
+        pictures.save(picture, nearest_pairs(images, copies, real))
+    return {
+        "run": str(run.path),
+        "data": data.name,
+        "features": ruler.space.name,
+        "feature_dimensions": ruler.features.shape[1],
+        "images": len(real.test),
+        "pixels": real.pixels,
+        "compared": real.compared,
+        "real": real.names[0],
+        "floor": f"{real.names[1]} in the samples' place",
+        "training_images": len(real.train),
+        "seed": ruler.seed,
+        "measures": {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows},
+        "notes": notes,
+    }
+
+
+def draw(run: Run, n: int, condition: Tensor | None, pixels: Pixels, seed: int) -> Shaped[Tensor, "n C H W"]:
+    """n samples on the CPU; the same for the same seed."""
+    with seeded(run.model.device, seed, 0):
+        return run.model.sample(n, condition=condition, pixels=pixels).cpu()
+
+
+def nearest_pairs(images: Shaped[Tensor, "n C H W"], copies: Nearest, real: Real) -> Any:
+    """The samples that lie nearest to a training image, the nearest first, each above that image."""
+    chosen = copies.distance.argsort()[:SHOWN]
+    training = real.images(real.train[copies.place[chosen]])
+    return pictures.reconstructions(images[chosen].double(), training.double(), real.spec, columns=len(chosen))
+
+
+def _synthetic(images: Shaped[Tensor, "n C H W"], labels: Tensor, real: Real, seed: int) -> dict[str, Any]:
+    known = real.data.labels
+    assert known is not None
+    rows = real.train[: len(images)]
+    test = real.unit(real.images(real.test)), known[real.test]
+    value = train_on_synthetic(real.unit(images), labels.cpu(), *test, seed=seed)
+    floor = train_on_synthetic(real.unit(real.images(rows)), known[rows], *test, seed=seed)
+    return {"value": value, "error": None, "floor": floor, "floor_error": None, "space": "pixels"}
+
+
+__all__ = ["MEASURES", "Measure", "draw", "measure_samples", "nearest_pairs"]

@@ -1,0 +1,366 @@
+"""Measures of samples by way of runs and commands: spaces, floors, what stands beside what, and comparisons."""
+
+import hashlib
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import vaekit
+from vaekit.cli import main
+from vaekit.data import Dataset, open_data
+from vaekit.errors import UserError
+from vaekit.evaluation.samples import MEASURES, choose, compare, frechet_distance, measure_samples, nearest
+from vaekit.evaluation.samples import fashion as fashion_module
+from vaekit.evaluation.samples.aggregate import aggregate_test, conditions, held_out
+from vaekit.evaluation.samples.fashion import FashionClassifier, FashionSpace, load_classifier
+from vaekit.evaluation.samples.inception import InceptionSpace, rgb
+from vaekit.evaluation.samples.onnx import OnnxSpace
+from vaekit.evaluation.samples.pyramid import PyramidSpace, pyramid
+from vaekit.evaluation.samples.real import real_images
+from vaekit.evaluation.samples.ruler import Ruler
+from vaekit.evaluation.samples.two_sample import TwoSampleTest
+
+GREY = vaekit.DataSpec("pixels", (1, 28, 28), 256)
+
+
+@pytest.fixture(scope="module")
+def grey() -> vaekit.Run:
+    return vaekit.fit("mlp", "digits", scale=0.05, latent=4, epochs=2, precision="fp32", lr=1e-3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def bits() -> vaekit.Run:
+    return vaekit.fit("mlp", "digits", binarize=True, scale=0.05, latent=4, epochs=2, precision="fp32", lr=1e-3)
+
+
+@pytest.fixture(scope="module")
+def classes() -> vaekit.Run:
+    return vaekit.fit("mlp", "digits", condition="class", scale=0.05, latent=4, epochs=2, precision="fp32", lr=1e-3)
+
+
+# -- feature spaces
+
+
+def test_default_spaces() -> None:
+    assert isinstance(choose(None, GREY, "fashion-mnist"), FashionSpace) and isinstance(choose(None, GREY, "fashion-mnist:500"), FashionSpace)
+    assert isinstance(choose(None, GREY, "mnist"), PyramidSpace)
+    assert isinstance(choose(None, vaekit.DataSpec("pixels", (1, 32, 32), 256), "fashion-mnist"), PyramidSpace)
+    space = PyramidSpace()
+    assert choose(space, GREY, "fashion-mnist") is space
+    with pytest.raises(UserError, match="'resnet' is not known: choose fashion, laplacian, inception, or"):
+        choose("resnet", GREY, "mnist")
+
+
+def test_fashion_space_is_the_layer_before_the_last() -> None:
+    space, network = FashionSpace(), load_classifier()
+    images = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
+    found = space(images, GREY)
+    assert found.shape == (3, 96) and bool((found >= 0).all()) and not network.training
+    assert torch.allclose(network.head(found), network(images.float() / 255), atol=1e-4)
+    # Bits and grey values on the scale from 0 to 1 are the same images.
+    assert torch.allclose(space(images.double() / 255, GREY.binarized()), found, atol=1e-5)
+    with pytest.raises(UserError, match="28 x 28"):
+        space(images[:, :, :27], vaekit.DataSpec("pixels", (1, 27, 28), 256))
+
+
+def test_fashion_weights_are_checked(tmp_path: Path) -> None:
+    assert hashlib.sha256(fashion_module.WEIGHTS.read_bytes()).hexdigest() == fashion_module.SHA256
+    assert fashion_module.WEIGHTS.stat().st_size < 1_000_000
+    other = tmp_path / "other.safetensors"
+    with pytest.raises(UserError, match="is missing: install vaekit again"):
+        load_classifier(other)
+    other.write_bytes(fashion_module.WEIGHTS.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="SHA-256"):
+        load_classifier(other)
+
+
+def test_folded_classifier_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without batch norm, as the script writes it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import fashion_classifier
+
+    network = FashionClassifier(norm=True)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(-1.5, 1.5)
+            module.bias.data.uniform_(-1, 1)
+    network(torch.rand(8, 1, 28, 28))  # running figures that are not those of the start
+    x = torch.rand(4, 1, 28, 28)
+    assert torch.allclose(fashion_classifier.folded(network)(x), network.eval()(x), atol=1e-4)
+
+
+@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").exists(), reason="Fashion-MNIST is not on this machine")
+def test_classifier_knows_clothes() -> None:
+    data = open_data("fashion-mnist")
+    rows = data.index("test")[:500]
+    network = load_classifier()
+    with torch.no_grad():
+        right = network(data.pixels(rows).float() / 255).argmax(1) == data.labels[rows]
+    assert right.double().mean() > 0.9
+
+
+def test_pyramid_space_is_the_pyramid() -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    found = PyramidSpace()(images, vaekit.DataSpec("pixels", (3, 64, 64), 256))
+    assert found.shape == (2, 3 * (32 * 32 + 16 * 16 + 8 * 8))  # without the finest level
+    levels = pyramid(images.float() / 255)
+    assert torch.allclose(found, torch.cat([level.flatten(1) for level in levels[1:]], dim=1), atol=1e-5)
+
+
+def test_inception_takes_eight_bit_colours() -> None:
+    grey = rgb(torch.tensor([0.0, 1.0, 2.0]).view(1, 1, 1, 3), vaekit.DataSpec("pixels", (1, 1, 3), 3))
+    assert grey.dtype == torch.uint8 and torch.equal(grey[0], torch.tensor([0, 128, 255], dtype=torch.uint8).expand(3, 1, 3))
+    clear = rgb(torch.tensor([10.0, 20.0, 30.0, 0.0]).view(1, 4, 1, 1), vaekit.DataSpec("pixels", (4, 1, 1), 256))
+    assert torch.equal(clear.flatten(), torch.full((3,), 255, dtype=torch.uint8))
+
+
+def test_inception_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(UserError, match="needs torch-fidelity, which is not installed"):
+        InceptionSpace()
+
+
+class Session:
+    """An ONNX session that gives twice the upper left pixel and the mean."""
+
+    def __init__(self, shape: list[Any], kind: str = "tensor(float)", broken: bool = False) -> None:
+        self.input = types.SimpleNamespace(name="images", shape=shape, type=kind)
+        self.broken = broken
+
+    def get_inputs(self) -> list[Any]:
+        return [self.input]
+
+    def run(self, names: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        x = feed["images"]
+        assert x.dtype == np.float32 and (not isinstance(self.input.shape[0], int) or len(x) == self.input.shape[0])
+        if self.broken:
+            raise RuntimeError("no such\nkernel")
+        return [np.stack([2 * x[:, 0, 0, 0], x.mean((1, 2, 3))], 1)[:, :, None]]
+
+
+def onnx_space(monkeypatch: pytest.MonkeyPatch, folder: Path, session: Session) -> OnnxSpace:
+    path = folder / "net.onnx"
+    path.write_bytes(b"a network")
+    runtime = types.ModuleType("onnxruntime")
+    runtime.InferenceSession = lambda content, providers: session  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    found = choose(str(path), GREY, "mnist")
+    assert isinstance(found, OnnxSpace)
+    return found
+
+
+@pytest.mark.parametrize("shape", [["N", 1, 28, 28], [3, 1, 28, 28], [None, None, "height", "width"]])
+def test_onnx_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shape: list[Any]) -> None:
+    """Any size of batch, and a network of one size alone; the name tells one file from another."""
+    space = onnx_space(monkeypatch, tmp_path, Session(shape))
+    assert space.name == f"net.onnx (SHA-256 {hashlib.sha256(b'a network').hexdigest()[:8]})"
+    images = torch.randint(0, 256, (7, 1, 28, 28), dtype=torch.uint8)
+    x = images.float() / 255
+    assert torch.allclose(space(images, GREY), torch.stack([2 * x[:, 0, 0, 0], x.mean((1, 2, 3))], 1), atol=1e-6)
+
+
+def test_onnx_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    images = torch.zeros(2, 1, 28, 28)
+    with pytest.raises(UserError, match=r"takes images of 3 x 28 x 28 .*, and these are 1 x 28 x 28"):
+        onnx_space(monkeypatch, tmp_path, Session(["N", 3, 28, 28]))(images, GREY)
+    with pytest.raises(UserError, match=r"is tensor\(uint8\)"):
+        onnx_space(monkeypatch, tmp_path, Session(["N", 1, 28, 28], "tensor(uint8)"))
+    with pytest.raises(UserError, match="is N x 784"):
+        onnx_space(monkeypatch, tmp_path, Session(["N", 784]))
+    with pytest.raises(UserError, match="cannot run on these images: no such kernel"):
+        onnx_space(monkeypatch, tmp_path, Session(["N", 1, 28, 28], broken=True))(images, GREY)
+    with pytest.raises(UserError, match="There is no feature network"):
+        choose(str(tmp_path / "none.onnx"), GREY, "mnist")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="needs onnxruntime, which is not installed"):
+        choose(str(tmp_path / "net.onnx"), GREY, "mnist")
+
+
+# -- the real images
+
+
+def test_real_sets_are_disjoint() -> None:
+    data = open_data("digits")
+    real = real_images(data, 60)
+    assert set(real.test.tolist()) <= set(data.index("test").tolist()) and set(real.other.tolist()) <= set(data.index("validation").tolist())
+    assert len(real.test) == len(real.other) == 60 and set(real.train.tolist()) == set(data.index("train").tolist()) and real.notes == []
+    assert torch.equal(real_images(data, 60).test, real.test) and not torch.equal(real_images(data, 60, seed=1).test, real.test)
+    most = real_images(data, 10_000)
+    assert len(most.test) == min(data.size("test"), data.size("validation")) and f"{len(most.test)} images instead of 10000" in most.notes[0]
+
+
+def test_one_held_out_split_is_halved() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (260, 6, 6), dtype=np.uint8)
+    real = real_images(open_data(x[:100], validation_data=x[100:]), 1000)
+    assert len(real.test) == len(real.other) == 80 and not set(real.test.tolist()) & set(real.other.tolist())
+    assert real.names == ("images of one half of the validation split", "images of the other half of the validation split")
+    with pytest.raises(UserError, match="has only 45 held-out images"):
+        real_images(open_data(x[:100], validation_data=x[170:]), 1000)
+
+
+def test_what_stands_beside_what() -> None:
+    """Binarized data: grey values beside means, bits beside draws; the same images for models of either kind beside means."""
+    plain, drawn = open_data("digits"), open_data("digits", binarize=True)
+    grey, means, draws = real_images(plain, 50), real_images(drawn, 50), real_images(drawn, 50, "draw")
+    scale = plain.spec.levels - 1
+    assert torch.allclose(means.images(means.test), grey.images(grey.test).float() / scale)
+    assert torch.allclose(means.unit(means.images(means.test)), grey.unit(grey.images(grey.test)), atol=1e-6)
+    assert set(draws.images(draws.test).unique().tolist()) == {0, 1}
+    assert torch.equal(draws.images(draws.test), drawn.batch("test", torch.arange(drawn.size("test"))).x[_places(drawn, draws.test)])
+    assert grey.digest() == means.digest() != draws.digest()
+    assert means.compared == "means of p(x|z) beside grey images" and draws.compared == "draws from p(x|z) beside drawn binary images"
+    with pytest.raises(UserError, match="at least 50"):
+        real_images(plain, 49)
+
+
+def _places(data: Dataset, rows: Tensor) -> Tensor:
+    return (rows.unsqueeze(1) == data.index("test")).nonzero()[:, 1]
+
+
+def test_held_out_rows_keep_their_order() -> None:
+    data = open_data("digits", condition="class")
+    rows = torch.cat([data.index("test")[[5, 2]], data.index("validation")[[7]], data.index("test")[[1]]])
+    for chosen in (rows, rows[:2], rows[[2]]):
+        batch = held_out(data, chosen)
+        assert torch.equal(batch.index, chosen) and torch.equal(batch.x, data.pixels(chosen)) and torch.equal(batch.condition, data.labels[chosen])
+
+
+# -- runs
+
+
+def test_measures_of_a_run(grey: vaekit.Run, tmp_path: Path) -> None:
+    data, picture = vaekit.reopen(grey), tmp_path / "nearest.png"
+    state = torch.get_rng_state()
+    found = measure_samples(grey, data, n=100, picture=picture)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (
+        found["features"] == "laplacian"
+        and found["images"] == 100
+        and found["pixels"] == "mean"
+        and found["compared"] == "means of p(x|z) beside the images"
+    )
+    assert set(found["measures"]) == set(MEASURES) - {"frechet_distance", "kernel_distance", "synthetic_accuracy"}
+    for name, row in found["measures"].items():
+        assert row["space"] and row["floor"] is not None and row["better"] == MEASURES[name].better
+    measures = found["measures"]
+    swd = measures["sliced_wasserstein"]
+    assert swd["value"] > swd["floor"] + 3 * swd["floor_error"] > 0
+    # Real images in the place of samples are as sharp, as many and as new as the others.
+    assert measures["sharpness"]["floor"] == pytest.approx(1, abs=0.15) and measures["diversity"]["floor"] == pytest.approx(1, abs=0.05)
+    assert measures["memorization"]["floor"] < 0.1 and measures["coverage"]["floor"] > 0.85 > measures["coverage"]["value"]
+    # A model that has learnt little gives blurred images, which lie in the middle of the data.
+    assert measures["density"]["value"] > 2 * measures["density"]["floor"] and "blurred images" in found["notes"][0]
+    assert Image.open(picture).size[0] > 100
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert measure_samples(grey, data, n=100)["measures"] == measures
+    assert measure_samples(grey, data, n=100, seed=1)["measures"] != measures
+
+
+def test_the_floor_is_the_measure_of_real_images(bits: vaekit.Run) -> None:
+    class Mean:
+        name = "mean"
+
+        def __call__(self, images: Tensor, spec: vaekit.DataSpec) -> Tensor:
+            return torch.stack([images.float().mean((1, 2, 3)), images.float().std((1, 2, 3))], 1)
+
+    data = vaekit.reopen(bits)
+    found = measure_samples(bits, data, n=80, features=Mean())["measures"]
+    x, y = (data.pixels(rows).float() / 16 for rows in (real_images(data, 80).test, real_images(data, 80).other))
+    features = [Mean()(part, data.spec) for part in (x, y)]
+    assert found["frechet_distance"]["floor"] == pytest.approx(frechet_distance(*features), rel=1e-4)
+    assert found["frechet_distance"]["space"] == "mean" and {"kernel_distance", "frechet_distance"} <= set(found)
+
+
+def test_copies_of_training_images_are_found(grey: vaekit.Run) -> None:
+    """A model that hands out training images: perfect by every distance, and seen through."""
+    data = vaekit.reopen(grey)
+    ruler = Ruler(PyramidSpace(), real_images(data, 100))
+    figures, copies = ruler.measure(data.pixels(ruler.real.train[10:110]))
+    assert figures["memorization"].value == 1.0 and torch.equal(copies.place, torch.arange(10, 110)) and float(copies.distance.max()) == 0.0
+    assert figures["coverage"].value > 0.85
+    held_out_features = PyramidSpace()(data.pixels(ruler.real.other), data.spec)
+    assert float(nearest(held_out_features, ruler._training()).distance.min()) > 0
+
+
+def test_a_told_model_is_measured_with_its_labels(classes: vaekit.Run) -> None:
+    data = vaekit.reopen(classes)
+    rows = real_images(data, 100).test
+    assert torch.equal(conditions(classes.model, data, rows), data.labels[rows])
+    found = measure_samples(classes, data, n=100)
+    row = found["measures"]["synthetic_accuracy"]
+    assert row["floor"] > 0.4 and 0 <= row["value"] <= row["floor"] and row["space"] == "pixels"
+
+
+def test_prior_is_told_from_other_codes(grey: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = vaekit.reopen(grey)
+    rows = real_images(data, 150).test
+    tests = aggregate_test(grey.model, data, rows)
+    assert tests is not None and isinstance(tests[0], TwoSampleTest) and tests[0].tested == 150 and tests[1].p_value > 0.001
+    wide = lambda n, **_: 5 * torch.randn(n, 4)  # noqa: E731
+    monkeypatch.setattr(grey.model.latent, "prior_codes", wide)
+    moved = aggregate_test(grey.model, data, rows)
+    assert moved is not None and moved[0].accuracy > 0.8 and moved[0].p_value < 1e-6 < moved[1].p_value
+    monkeypatch.setattr(grey.model.latent, "prior_codes", lambda n, **_: torch.zeros(n, 3, dtype=torch.long))
+    assert aggregate_test(grey.model, data, rows) is None
+
+
+# -- commands
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0)
+
+
+def test_quality_command(bits: vaekit.Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert command("quality", str(bits.path), "-n", "60", "--pixels", "draw", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pixels"] == "draw" and found["images"] == 60
+    assert command("quality", str(bits.path), "-n", "60", "--out", str(tmp_path / "near.png")) == 0
+    text = capsys.readouterr().out
+    assert "laplacian" in text and "validation images in the samples' place" in text and (tmp_path / "near.png").exists()
+    assert command("quality", str(bits.path), "--features", "fashion") == 2 and "28 x 28" in capsys.readouterr().err
+
+
+def test_compare_command(grey: vaekit.Run, bits: vaekit.Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    picture = tmp_path / "compare.png"
+    assert command("compare", str(grey.path), str(bits.path), "-n", "60", "--out", str(picture), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["run"] for row in found["runs"]] == [str(grey.path), str(bits.path)]
+    for row in found["runs"]:
+        assert row["latent_dim"] == 4 and row["minutes"] > 0 and row["parameters"] > 1000 and row["elbo_nats"] < 0
+    first, second = found["runs"]
+    assert second["bits_per_dim"] == pytest.approx(-second["elbo_nats"] / (64 * np.log(2)))
+    for name in ("sliced_wasserstein", "coverage", "memorization"):  # the same real images, whatever units they are told in
+        assert first["measures"][name]["floor"] == pytest.approx(second["measures"][name]["floor"], rel=1e-4)
+    alone = measure_samples(bits, vaekit.reopen(bits), n=60)["measures"]
+    assert alone == second["measures"]
+    with Image.open(picture) as shown:
+        assert shown.size[0] > 3 * 6 * 56
+    assert command("compare", str(grey.path), str(bits.path), "-n", "60") == 0
+    text = capsys.readouterr().out
+    assert "do not compare them" in text and "parameters" in text
+
+
+def test_a_generator_alone_has_no_likelihood(grey: vaekit.Run, bits: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bits.model, "encoder", None)
+    found = compare([grey, bits], [vaekit.reopen(grey), vaekit.reopen(bits)], n=60)["runs"]
+    assert found[1]["elbo_nats"] is None and found[1]["latent_dim"] is None and "prior_test" not in found[1]["measures"]
+    assert found[0]["elbo_nats"] is not None and "No two-sample test" in found[1]["notes"][-1]
+
+
+def test_other_images_are_not_compared(grey: vaekit.Run, bits: vaekit.Run) -> None:
+    data = [vaekit.reopen(grey), vaekit.reopen(bits)]
+    with pytest.raises(UserError, match=r"differ, so that no figures of theirs can be compared. One is a model of binarized pixels"):
+        compare([grey, bits], data, n=60, pixels="draw")
+    with pytest.raises(UserError, match="at least two runs"):
+        compare([grey], data[:1], n=60)
