@@ -133,7 +133,7 @@ def test_cores_are_taken_out_of_the_command(scripts: dict[str, ModuleType]) -> N
 
 def test_budget_rows_are_recipes(scripts: dict[str, ModuleType]) -> None:
     """Every row can be built as it stands, and has a place for its explanation."""
-    from vaekit.cli import _knobs  # what the command line makes of --set
+    from vaekit.commands.train import _knobs  # what the command line makes of --set
 
     spec = vaekit.DataSpec("pixels", (1, 28, 28), 2, count=50_000, mean=(0.3,), std=(0.4,))
     budget = scripts["budget"]

@@ -22,7 +22,8 @@ from vaekit.errors import UserError
 from vaekit.evaluation import report
 from vaekit.evaluation.disentanglement import factors_of, measure
 from vaekit.evaluation.passes import first
-from vaekit.evaluation.samples import compare, measure_samples
+from vaekit.evaluation.samples import measure_samples
+from vaekit.evaluation.samples.compare import compare
 from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
@@ -171,13 +172,21 @@ def _latent_size(model: VAE) -> int:
 
 
 def sample(
-    run: Run, n: int, *, condition: str | None = None, temperature: float = 1.0, pixels: Literal["mean", "draw"] = "mean", seed: int = 0
+    run: Run,
+    n: int,
+    *,
+    condition: str | None = None,
+    temperature: float = 1.0,
+    pixels: Literal["mean", "draw"] = "mean",
+    seed: int = 0,
+    guidance: float = 1.0,
+    top: int | None = None,
 ) -> torch.Tensor:
-    """n new images of a run in raw values [n, C, H, W]; `condition` names a class."""
+    """n new images of a run in raw values [n, C, H, W]; `condition` names a class, `guidance` and `top` are of a fitted prior (`Fitted.sample`)."""
     if n < 1:
         raise UserError(f"The number of images is at least 1, and it is {n}.")
     with _seeded("sample", seed):
-        return run.model.sample(n, temperature=temperature, condition=class_id(run, condition), pixels=pixels)
+        return run.model.sample(n, temperature=temperature, condition=class_id(run, condition), pixels=pixels, guidance=guidance, top=top)
 
 
 def class_id(run: Run, name: str | None) -> int | None:

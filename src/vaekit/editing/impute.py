@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +11,7 @@ from torch.distributions import Distribution
 
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import seeded
-from vaekit.model import VAE, evaluating
+from vaekit.model import VAE, evaluating, pixel_values
 from vaekit.output import Batch, VAEOutput
 
 
@@ -29,7 +30,17 @@ class Imputation:
 
 
 @torch.no_grad()
-def impute(model: VAE, batch: Batch, *, answers: int = 5, samples: int = 256, rounds: int = 10, chunk: int = 16, seed: int = 0) -> Imputation:
+def impute(
+    model: VAE,
+    batch: Batch,
+    *,
+    answers: int = 5,
+    samples: int = 256,
+    rounds: int = 10,
+    chunk: int = 16,
+    seed: int = 0,
+    pixels: Literal["mean", "draw"] = "draw",
+) -> Imputation:
     """p(x_mis | x_obs) = int p(x_mis|z) p(z|x_obs) dz, by self-normalized importance sampling.
 
     The codes are z_k ~ q(z|x_obs), the weights w_k = p(x_obs|z_k) p(z_k) / q(z_k|x_obs). Answers take a code with probability w_k / sum w and draw
@@ -46,6 +57,7 @@ def impute(model: VAE, batch: Batch, *, answers: int = 5, samples: int = 256, ro
         rounds: as above; 0 for none.
         chunk: how many codes are in memory at once.
         seed: of all that is drawn.
+        pixels: an answer is a draw of p(x|z_k), which makes it one of p(x_mis | x_obs), or its "mean", which is smoother to look at.
 
     Raises:
         UserError: without a mask, for a latent without a density, and for numbers below 1.
@@ -67,7 +79,7 @@ def impute(model: VAE, batch: Batch, *, answers: int = 5, samples: int = 256, ro
             for _ in range(rounds):
                 batch = replace(batch, x=_joined(mask, batch.x, model.reconstruct(batch)))
         codes, log_w, mean, variance = _weighed(model, batch, samples, chunk)
-        draws = _answers(model, batch, codes, log_w, answers)
+        draws = _answers(model, batch, codes, log_w, answers, pixels)
     x = batch.x.float()
     weights = log_w.softmax(0)
     return Imputation(
@@ -128,8 +140,11 @@ def _moments(px: Distribution) -> tuple[Tensor, Tensor]:
         return first, (px.sample().float() - first).square()
 
 
-def _answers(model: VAE, batch: Batch, codes: tuple[Tensor, ...], log_w: Float[Tensor, "K B"], answers: int) -> Float[Tensor, "B A C H W"]:
-    """Codes drawn by their weights, and pixels drawn from each: one answer after the other, since images are large."""
+def _answers(
+    model: VAE, batch: Batch, codes: tuple[Tensor, ...], log_w: Float[Tensor, "K B"], answers: int, pixels: Literal["mean", "draw"]
+) -> Float[Tensor, "B A C H W"]:
+    """Codes drawn by their weights, and the pixels of each: one answer after the other, since images are large."""
     chosen = torch.multinomial(log_w.softmax(0).T, answers, replacement=True)
     rows = torch.arange(len(batch), device=chosen.device)
-    return torch.stack([model.decode(tuple(z[k, rows] for z in codes), condition=batch.condition).sample().float() for k in chosen.T], dim=1)
+    images = [pixel_values(model.decode(tuple(z[k, rows] for z in codes), condition=batch.condition), pixels) for k in chosen.T]
+    return torch.stack([image.float() for image in images], dim=1)

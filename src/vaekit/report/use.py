@@ -3,7 +3,7 @@
 import torch
 
 from vaekit.data import Dataset
-from vaekit.editing import active_dimensions, traverse
+from vaekit.editing.traverse import active_dimensions, traverse
 from vaekit.errors import UserError
 from vaekit.evaluation.latent import ACTIVE, LatentStatistics, LayerStatistics
 from vaekit.evaluation.passes import seeded

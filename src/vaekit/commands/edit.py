@@ -1,0 +1,292 @@
+"""`vaekit edit`: what can be done to images by way of their codes."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from vaekit import api, editing
+from vaekit.data import read_images
+from vaekit.editing.strips import spread
+from vaekit.errors import UserError
+from vaekit.output import Batch
+from vaekit.run import Run
+
+edit = typer.Typer(
+    no_args_is_help=True,
+    help="Change images by way of their codes: between two, along an attribute, by arithmetic, mixed, or inside a mask.",
+)
+SPLITS = ("train", "validation", "test")
+IMAGE = "An image file, or one of the run's own data as SPLIT:ROW, for example test:12."
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
+Images = Annotated[list[str], typer.Argument(help="Image files, folders of them, or images of the run's own data (test:12).", metavar="IMAGES...")]
+Klass = Annotated[str | None, typer.Option("--class", help="Class of image files, by name or number, for a model trained with --condition class.")]
+Steps = Annotated[int, typer.Option(help="Images in a row.")]
+Mask = Annotated[Path | None, typer.Option(help="A picture that is white in the part that is meant, black elsewhere.")]
+Hide = Annotated[str | None, typer.Option(help="x,y,width,height of that part, in pixels of the model's images.")]
+Feather = Annotated[int, typer.Option(help="Pixels at the inner side of the part's edge over which the original passes into the edited image.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The picture: a strip (.png), or an animation (.gif).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+@edit.command()
+def interpolate(
+    run: RunFolder,
+    a: Annotated[str, typer.Argument(help=IMAGE, metavar="A")],
+    b: Annotated[str, typer.Argument(help="The image to end at.", metavar="B")],
+    how: Annotated[str, typer.Option(help="linear, spherical, or density (bent to where the prior is dense).")] = "linear",
+    steps: Steps = 9,
+    weight: Annotated[float, typer.Option(help="Of the prior, for --how density: the higher, the more the path is bent.")] = 1.0,
+    class_: Klass = None,
+    out_: Out = Path("interpolation.png"),
+    json_: Json = False,
+) -> None:
+    """Go from one image to another: the reconstructions of both, and what lies between them."""
+    loaded = api.load(run)
+    path = editing.interpolate(loaded.model, _read(loaded, [a], class_), _read(loaded, [b], class_), steps, how, weight)
+    editing.save_strip(out_, path.images, loaded.spec)
+    figures: dict[str, Any] = {"how": how, "steps": steps}
+    if path.log_p is not None:
+        figures |= {"least_log_p_nats": round(float(path.log_p.min()), 3), "least_log_p_of_ends_nats": round(float(path.log_p[0, [0, -1]].min()), 3)}
+    figures["length_in_code"] = round(float(path.codes[0].diff(dim=0).norm(dim=1).sum()), 4)
+    _say(figures, out_, json_)
+
+
+@edit.command()
+def traverse(
+    run: RunFolder,
+    image: Annotated[str, typer.Argument(help=IMAGE, metavar="IMAGE")],
+    dim: Annotated[list[int] | None, typer.Option(help="A dimension of the code, along the prior; may be repeated.")] = None,
+    principal: Annotated[int | None, typer.Option(help="So many principal directions of the codes of the training images instead.")] = None,
+    span: Annotated[float, typer.Option(help="From minus to plus this many standard deviations.")] = 2.0,
+    steps: Steps = 9,
+    limit: Annotated[int, typer.Option(help="Training images that the principal directions are found from.")] = 2000,
+    class_: Klass = None,
+    out_: Out = Path("traversal.png"),
+    json_: Json = False,
+) -> None:
+    """Change one dimension of an image's code, or one principal direction of all codes, and see what it does."""
+    if (principal is None) == (not dim):
+        raise UserError("Say what to go along in one way: --dim N (may be repeated), or --principal N.")
+    loaded = api.load(run)
+    batch = _read(loaded, [image], class_)
+    figures: dict[str, Any] = {"span": span, "steps": steps}
+    if principal is None:
+        images = editing.traverse(loaded.model, batch, dim or [], span, steps)[0]
+        figures["dimensions"] = dim
+    else:
+        codes = editing.codes_of(loaded.model, api.reopen(loaded).batches("train", 128), limit)
+        found = editing.principal_directions(codes, principal)
+        images = editing.walk(loaded.model, batch, found, span, steps)[0]
+        figures |= {"share_of_variance": _rounded(found.share), "deviations": _rounded(found.deviations)}
+    editing.save_strip(out_, images, loaded.spec, spread(torch.linspace(-span, span, steps).round(decimals=2).tolist()))
+    _say(figures, out_, json_)
+
+
+@edit.command()
+def attribute(
+    run: RunFolder,
+    images: Images,
+    to: Annotated[str | None, typer.Option(help="The attribute: the name of a class or of an attribute of the run's data.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="The class that images without it have; any other one if not given.")] = None,
+    apart: Annotated[list[str] | None, typer.Option(help="Another attribute or class that is to stay as it is; may be repeated.")] = None,
+    yes: Annotated[list[str] | None, typer.Option(help="Instead of --to: images that have it, files or folders; may be repeated.")] = None,
+    no: Annotated[list[str] | None, typer.Option(help="Instead of --to: images that do not have it.")] = None,
+    how: Annotated[str, typer.Option(help="difference of the means, or logistic (what tells the two sides apart).")] = "difference",
+    strengths: Annotated[str, typer.Option(help="How far, with commas; 1 is from the mean of those without to those with it.")] = "-0.5,0,0.5,1,1.5",
+    mask: Mask = None,
+    hide: Hide = None,
+    feather: Feather = 0,
+    data: Annotated[str | None, typer.Option(help="Other data with labels than the run's own.")] = None,
+    class_: Klass = None,
+    out_: Out = Path("attribute.png"),
+    json_: Json = False,
+) -> None:
+    """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
+    loaded = api.load(run)
+    batch, sizes = _read(loaded, images, class_), _numbers(strengths)
+    if (to is None) == (yes is None or no is None) or (to is not None and (yes or no)):
+        raise UserError("Say what the attribute is in one way: --to NAME, or examples on each side, --yes FOLDER --no FOLDER.")
+    if to is None:
+        if apart or since:
+            raise UserError("--from and --apart name classes or attributes of the data, which goes with --to NAME.")
+        having, lacking = (_read(loaded, part or [], class_) for part in (yes, no))
+        found = editing.from_examples(loaded.model, having, lacking, how)
+    else:
+        found = editing.from_data(loaded.model, api.reopen(loaded, data), to, since, tuple(apart or ()), how)
+    part = None if mask is None and hide is None else _part(loaded, mask, hide)
+    shown = editing.add(loaded.model, batch, found.direction, sizes)
+    if part is not None:
+        shown = editing.keep_rest(batch.x, shown, part.expand(len(batch), -1, -1, -1), feather)
+    everything = torch.cat([batch.x.float().unsqueeze(1), shown], dim=1)
+    editing.save_strip(out_, everything, loaded.spec, ["image", *spread(sizes)])
+    measured = batch if found.measured is None else found.measured
+    changed = editing.add(loaded.model, measured, found.direction, sizes)
+    inside = None if part is None else part.expand(len(measured), -1, -1, -1)
+    if inside is not None:
+        changed = editing.keep_rest(measured.x, changed, inside, feather)
+    rows = [
+        {"strength": size}
+        | editing.edit_report(
+            loaded.model, measured, changed[:, i], wanted=found.judge, others=found.others, attribute=found.direction, inside=inside
+        )
+        for i, size in enumerate(sizes)
+    ]
+    one = found.direction
+    figures = {
+        "attribute": one.name,
+        "examples": list(one.examples),
+        "length_in_code": round(float(one.vector.norm()), 4),
+        "left_beside_others": round(one.left, 4),
+        "cosines": {name: round(value, 4) for name, value in one.cosines.items()},
+        "measured_on": "these images" if found.measured is None else f"{len(measured)} images of the test split that do not have it",
+        "strengths": rows,
+    }
+    _say(figures, out_, json_)
+
+
+@edit.command()
+def arithmetic(
+    run: RunFolder,
+    a: Annotated[str, typer.Argument(help=IMAGE, metavar="A")],
+    b: Annotated[str, typer.Argument(help="What is taken away.", metavar="B")],
+    c: Annotated[str, typer.Argument(help="What is added.", metavar="C")],
+    class_: Klass = None,
+    out_: Out = Path("arithmetic.png"),
+    json_: Json = False,
+) -> None:
+    """A - B + C: what A has and B has not, given to C."""
+    loaded = api.load(run)
+    batches = [_read(loaded, [name], class_) for name in (a, b, c)]
+    result = editing.arithmetic(loaded.model, *batches)
+    own = [loaded.model.reconstruct(batch).float().cpu() for batch in batches]
+    editing.save_strip(out_, torch.stack([*own, result], dim=1), loaded.spec, ["A", "- B", "+ C", "="])
+    _say({f"change_from_{name}": editing.edit_report(loaded.model, x, result)["change"] for name, x in zip("abc", batches, strict=True)}, out_, json_)
+
+
+@edit.command()
+def mix(
+    run: RunFolder,
+    coarse: Annotated[str, typer.Argument(help=IMAGE, metavar="COARSE")],
+    fine: Annotated[str, typer.Argument(help="The image that the fine layers are of.", metavar="FINE")],
+    layers: Annotated[list[int] | None, typer.Option(help="How many layers are coarse; may be repeated, all numbers if not given.")] = None,
+    class_: Klass = None,
+    out_: Out = Path("mix.png"),
+    json_: Json = False,
+) -> None:
+    """Coarse layers from one image, fine layers from another, for a model with several layers."""
+    loaded = api.load(run)
+    above, below = _read(loaded, [coarse], class_), _read(loaded, [fine], class_)
+    ends = [loaded.model.reconstruct(batch).float().cpu() for batch in (above, below)]
+    counts = layers or list(range(len(loaded.model.encode(above)) + 1))
+    images = [editing.mix(loaded.model, above, below, count) for count in counts]
+    editing.save_strip(out_, torch.stack([ends[0], *images, ends[1]], dim=1), loaded.spec, ["coarse", *map(str, counts), "fine"])
+    _say(
+        {"layers": [{"coarse_layers": n} | editing.mix_report(image, ends[0], ends[1]) for n, image in zip(counts, images, strict=True)]}, out_, json_
+    )
+
+
+@edit.command()
+def inpaint(
+    run: RunFolder,
+    images: Images,
+    mask: Mask = None,
+    hide: Hide = None,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many answers for each image.")] = 5,
+    how: Annotated[
+        str | None, typer.Option(help="chains (slower, answers that differ) or weighted (the encoder's codes); chains where the model allows.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many codes are weighed, for --how weighted.")] = 256,
+    steps: Annotated[int, typer.Option(help="Of each chain, for --how chains: more is closer to the model's own belief.")] = 60,
+    feather: Annotated[int, typer.Option(help="Pixels at the edge through which the image's own hidden pixels show; 0 uses none of them.")] = 0,
+    class_: Klass = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out_: Out = Path("inpainted.png"),
+    json_: Json = False,
+) -> None:
+    """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
+    loaded = api.load(run)
+    batch = _read(loaded, images, class_)
+    hidden = _part(loaded, mask, hide).expand(len(batch), -1, -1, -1)
+    found = editing.inpaint(
+        loaded.model,
+        batch,
+        hidden,
+        answers=n,
+        how=how,
+        samples=samples,
+        steps=steps,
+        feather=feather,
+        seed=seed,
+    )
+    answers = found.images
+    x = batch.x.float().cpu()
+    grey = (loaded.spec.levels - 1) / 2 if loaded.spec.levels else 0.0
+    holes = torch.where(hidden, torch.tensor(grey), x)
+    shown = torch.cat([x.unsqueeze(1), holes.unsqueeze(1), answers], dim=1)
+    editing.save_strip(out_, shown, loaded.spec, ["image", "hidden", *(str(i + 1) for i in range(n))])
+    first = editing.edit_report(loaded.model, batch, answers[:, 0], inside=hidden)
+    between = round(float(answers.std(1, correction=0)[hidden].mean()), 4)
+    weighed = {} if found.effective is None else {"effective_samples": _rounded(found.effective)}
+    _say({"how": found.how} | first | {"deviation_between_answers": between} | weighed, out_, json_)
+
+
+def _read(run: Run, names: list[str], class_: str | None) -> Batch:
+    """Image files, folders of them and rows of the run's own data, as one batch in the form of the data."""
+    told = run.model.condition is not None
+    label, parts, dataset = api.class_id(run, class_), [], None
+    for name in names:
+        split, _, row = name.partition(":")
+        if split in SPLITS and row and not Path(name).exists():
+            dataset = dataset or api.reopen(run)
+            size = dataset.size(split)
+            if not row.isdigit() or int(row) >= size:
+                raise UserError(f"The {split} split has the images {split}:0 to {split}:{size - 1}, and not '{name}'.")
+            one = dataset.batch(split, torch.tensor([int(row)]))
+            parts.append(Batch(one.x, one.mask, one.condition if told else None))
+            continue
+        path = Path(name)
+        files = sorted(q for q in path.rglob("*") if q.is_file()) if path.is_dir() else [path]
+        x = read_images(files, run.spec, run.description["data"]["options"])
+        parts.append(Batch(x, condition=None if label is None else torch.full((len(x),), label)))
+    if not parts:
+        raise UserError("No images are given.")
+    return Batch(torch.cat([p.x for p in parts]), _joined([p.mask for p in parts]), _joined([p.condition for p in parts]))
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    if given and len(given) < len(parts):
+        raise UserError("Some of these images have a class and others have none: name it with --class, or take all of them from the run's data.")
+    return torch.cat(given) if given else None
+
+
+def _part(run: Run, mask: Path | None, hide: str | None) -> Tensor:
+    return editing.hidden_part(run.spec, run.description["data"]["options"], mask=mask, hide=hide)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--strengths takes numbers with commas, as 0,0.5,1, and not '{text}'.") from None
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.tolist()]
+
+
+def _say(figures: dict[str, Any], picture: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures | {"picture": str(picture)}, allow_nan=False))
+        return
+    for name, value in figures.items():
+        rows = value if isinstance(value, list) and value and isinstance(value[0], dict) else [{name: value}]
+        for row in rows:
+            if line := ", ".join(f"{k} {v}" for k, v in row.items() if v != {}):
+                print(line)
+    print(f"The picture is {picture}")

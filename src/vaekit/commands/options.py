@@ -1,0 +1,55 @@
+"""What commands share: options, the two consoles, and the bar."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+out = Console()
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Klass = Annotated[str | None, typer.Option("--class", help="Class, by name or number, for a model trained with --condition class.")]
+
+
+class Pixels(StrEnum):
+    """What is shown of p(x|z)."""
+
+    mean = "mean"
+    draw = "draw"
+
+
+def choice(values: Any) -> str:
+    return ", ".join(values)
+
+
+def number(value: str | None) -> float | str | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return value
+
+
+def first() -> bool:
+    """Whether this is the process that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def bar(title: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,23 @@
+"""`vaekit reconstruct`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaekit import api, pictures
+from vaekit.commands.options import Klass, RunFolder
+
+
+def reconstruct(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGES...")],
+    class_: Klass = None,
+    out_: Annotated[Path, typer.Option("--out", "-o", help="The picture: each image above its reconstruction.")] = Path("reconstructions.png"),
+) -> None:
+    """Encode and decode images, and show both."""
+    loaded = api.load(run)
+    paths = [p for path in images for p in (sorted(q for q in path.rglob("*") if q.is_file()) if path.is_dir() else [path])]
+    x, y = api.reconstruct(loaded, paths, class_)
+    pictures.save(out_, pictures.reconstructions(x, y, loaded.spec))
+    print(f"{len(x)} images and their reconstructions in {out_}")

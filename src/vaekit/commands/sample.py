@@ -1,0 +1,38 @@
+"""`vaekit sample`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaekit import api, pictures
+from vaekit.commands.options import Klass, Pixels, RunFolder, Seed
+
+
+def sample(
+    run: RunFolder,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many images.")] = 64,
+    class_: Klass = None,
+    temperature: Annotated[float, typer.Option(help="Spread of the prior: below 1, safer images; above, stranger ones.")] = 1.0,
+    guidance: Annotated[
+        float, typer.Option(help="How much the class counts, for a fitted prior that is told it: above 1, more typical images.")
+    ] = 1.0,
+    top: Annotated[int | None, typer.Option(help="Draw each index of a codebook from its likeliest few alone, with a fitted prior.")] = None,
+    pixels: Annotated[Pixels, typer.Option(help="The mean of p(x|z), or a draw from it.")] = Pixels.mean,
+    seed: Seed = 0,
+    out_: Annotated[str, typer.Option("--out", "-o", help="A picture (grid.png), or a folder (ending in /) for one file per image.")] = "samples.png",
+) -> None:
+    """Draw new images from a trained model."""
+    loaded = api.load(run)
+    images = api.sample(loaded, n, condition=class_, temperature=temperature, pixels=pixels.value, seed=seed, guidance=guidance, top=top)
+    _write(out_, images, loaded.spec)
+
+
+def _write(place: str, images: Any, spec: Any) -> None:
+    if place.endswith(("/", os.sep)) or Path(place).is_dir():
+        pictures.save_images(place, images, spec)
+        print(f"{len(images)} images in {place}")
+    else:
+        pictures.save_grid(place, images, spec)
+        print(f"{len(images)} images in {place}")

@@ -1,0 +1,89 @@
+"""The code of an image as one vector, whatever the model's layers are, and the images of such vectors."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vaekit.errors import UserError
+from vaekit.latents import Flat, Latent
+from vaekit.latents.labelled import LabelledCategories
+from vaekit.latents.ladder import Ladder
+from vaekit.latents.product import Product
+from vaekit.model import VAE, Code
+from vaekit.output import Batch
+
+CHUNK = 256
+"""Images that are decoded at once."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shapes of the codes of each stochastic layer: how one vector of all of them is taken apart."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    def join(self, code: Code) -> Float[Tensor, "N D"]:
+        """The codes of all layers side by side, from the top down."""
+        return torch.cat([z.flatten(1) for z in code], dim=1)
+
+    def split(self, z: Float[Tensor, "N D"]) -> Code:
+        """One code for each layer, in its own shape."""
+        parts = z.split([math.prod(shape) for shape in self.shapes], dim=1)
+        return tuple(part.reshape(len(z), *shape) for part, shape in zip(parts, self.shapes, strict=True))
+
+
+def supports(latent: Latent) -> tuple[str, ...]:
+    """Where the codes of each stochastic layer are: "reals", "sphere", "ball", "categories" or "indices"."""
+    if isinstance(latent, Flat | LabelledCategories):
+        return (latent.posterior.support,)
+    if isinstance(latent, Ladder):
+        return (*supports(latent.top), *["reals"] * (latent.layers - 1))
+    if isinstance(latent, Product):
+        return tuple(support for part in latent.parts for support in supports(part))  # type: ignore[arg-type]
+    return ("indices",) if hasattr(latent, "quantizer") else ("reals",)
+
+
+def need(model: VAE, what: str, allowed: tuple[str, ...] = ("reals",)) -> None:
+    """Raises `UserError` unless all codes of the model are of these supports; `what` begins the sentence ("An attribute")."""
+    names = {"reals": "real numbers", "sphere": "points of a sphere", "ball": "points of a hyperbolic ball"}
+    others = {**names, "categories": "categories", "indices": "entries of a codebook"}
+    wrong = [support for support in supports(model.latent) if support not in allowed]
+    if wrong:
+        raise UserError(f"{what} needs codes that are {' or '.join(names[a] for a in allowed)}, and some of this model's are {others[wrong[0]]}.")
+
+
+@torch.no_grad()
+def vectors(model: VAE, x: Batch | Tensor) -> tuple[Float[Tensor, "B D"], Layout]:
+    """The code of each image, the posterior's means of all layers side by side, and how they are taken apart again."""
+    code = model.encode(x)
+    layout = Layout(tuple(tuple(z.shape[1:]) for z in code))
+    return layout.join(tuple(z.float() for z in code)), layout
+
+
+@torch.no_grad()
+def decoded(model: VAE, z: Float[Tensor, "B S D"], layout: Layout, condition: Tensor | None = None) -> Float[Tensor, "B S C H W"]:
+    """The mean of p(x|z) of S codes for each of B images, in raw values on the CPU.
+
+    Args:
+        condition: of the B images, or None.
+    """
+    rows = z.flatten(0, 1).to(model.device)
+    told = None if condition is None else condition.repeat_interleave(z.shape[1], 0)
+    images = []
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        images.append(model.decode(layout.split(rows[part]), condition=None if told is None else told[part]).mean.float().cpu())
+    joined = torch.cat(images)
+    return joined.view(len(z), -1, *joined.shape[1:])
+
+
+def same_condition(*batches: Batch) -> Tensor | None:
+    """The condition that images have in common. Raises `UserError` where they are told different things."""
+    first = batches[0].condition
+    for other in batches[1:]:
+        if (first is None) != (other.condition is None) or (first is not None and not torch.equal(first, other.condition.to(first))):  # type: ignore[union-attr]
+            raise UserError("These images are told different classes or attributes, and a decoder takes one: give them the same condition.")
+    return first
