@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vaekit.editing.codes import supports
-from vaekit.evaluation.annealed import LIMITS, PILOTS, TARGET, _move, _path, _times, _tune
+from vaekit.evaluation.annealed import LIMITS, PILOTS, TARGET, path_of, temperatures, transition, tuned_steps
 from vaekit.evaluation.passes import seeded
 from vaekit.latents import Flat
 from vaekit.model import VAE, evaluating
@@ -31,15 +31,15 @@ def posterior_codes(model: VAE, batch: Batch, count: int, *, steps: int = 60, le
     References: Annealed Importance Sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008;
         MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
     """
-    batch, times = batch.to(model.device), _times(steps)
+    batch, times = batch.to(model.device), temperatures(steps)
     with torch.no_grad(), evaluating(model), seeded(model.device, seed):
-        tuned = _tune(_path(model, batch, PILOTS, False), times, leapfrog, len(batch))
-        path = _path(model, batch, count, False)
+        tuned = tuned_steps(path_of(model, batch, PILOTS, False), times, leapfrog, len(batch))
+        path = path_of(model, batch, count, False)
         state = path.look(path.z)
         for t, step in zip(times[1:-1], tuned, strict=True):
-            state, _ = _move(path, state, t, fold(step, count), leapfrog)
+            state, _ = transition(path, state, t, fold(step, count), leapfrog)
         log_step = tuned[-1].log()
         for _ in range(settle):
-            state, accept = _move(path, state, 1.0, fold(log_step.exp(), count), leapfrog)
+            state, accept = transition(path, state, 1.0, fold(log_step.exp(), count), leapfrog)
             log_step = (log_step + 0.15 * (accept.view(count, -1).mean(0) - TARGET)).clamp(*LIMITS)
     return state.z.view(count, len(batch), *state.z.shape[1:])

@@ -72,15 +72,15 @@ def ais(
     posterior = _posterior(model, begin)
     if min(steps, chains, leapfrog, chunk) < 1:
         raise UserError("steps, chains, leapfrog and chunk are whole numbers of at least 1.")
-    times = _times(steps)
+    times = temperatures(steps)
 
     def compute(batch: Batch) -> Tensor:
         with torch.no_grad():
-            tuned = _tune(_path(model, batch, min(PILOTS, chains), posterior), times, leapfrog, len(batch)) if steps > 1 else []
+            tuned = tuned_steps(path_of(model, batch, min(PILOTS, chains), posterior), times, leapfrog, len(batch)) if steps > 1 else []
             parts = []
             for first in range(0, chains, chunk):
                 count = min(chunk, chains - first)
-                parts.append(_run(_path(model, batch, count, posterior), times, leapfrog, tuned).view(count, -1))
+                parts.append(_run(path_of(model, batch, count, posterior), times, leapfrog, tuned).view(count, -1))
             return torch.cat(parts).logsumexp(0) - math.log(chains)
 
     values = passes(model, batches, compute, seed=seed, start=start, precision=precision, progress=progress, total=total)
@@ -103,7 +103,7 @@ def _posterior(model: VAE, begin: str | None) -> bool:
     return able if begin is None else begin == "posterior"
 
 
-def _times(steps: int) -> list[float]:
+def temperatures(steps: int) -> list[float]:
     """0 to 1, close together at both ends, where the path bends most (Wu et al.)."""
     values = torch.sigmoid(4 * torch.linspace(-1, 1, steps + 1, dtype=torch.float64))
     return ((values - values[0]) / (values[-1] - values[0])).tolist()
@@ -141,7 +141,7 @@ class _Path:
     look: Callable[[Tensor], _State]
 
 
-def _path(model: VAE, batch: Batch, count: int, posterior: bool) -> _Path:
+def path_of(model: VAE, batch: Batch, count: int, posterior: bool) -> _Path:
     """`count` chains for each image, at draws of their start."""
     c, anchors = model.embed(batch.condition), model.anchors()
     out = model._observe(batch, model._encode(batch, c), c, anchors, count)
@@ -167,7 +167,7 @@ def _path(model: VAE, batch: Batch, count: int, posterior: bool) -> _Path:
     return _Path(z.detach(), width.detach(), look)
 
 
-def _move(path: _Path, state: _State, t: float, step: Tensor, leapfrog: int) -> tuple[_State, Tensor]:
+def transition(path: _Path, state: _State, t: float, step: Tensor, leapfrog: int) -> tuple[_State, Tensor]:
     """One Hamiltonian transition at t with steps [N], and the probability [N] with which it was accepted."""
     value, slope = state.at(t)
     # The length is drawn, so that no chain goes round and round on an orbit.
@@ -186,12 +186,12 @@ def _move(path: _Path, state: _State, t: float, step: Tensor, leapfrog: int) -> 
     return state.where(torch.rand_like(accept) < accept, new), accept
 
 
-def _tune(path: _Path, times: list[float], leapfrog: int, images: int) -> list[Tensor]:
+def tuned_steps(path: _Path, times: list[float], leapfrog: int, images: int) -> list[Tensor]:
     """The steps [B] for each time of the path but the ends, found by chains that are then thrown away."""
     state, log_step, tuned = path.look(path.z), path.z.new_full((images,), math.log(0.3)), []
     count = len(path.z) // images
     for i, t in enumerate([0.0] * WARM + times[1:-1]):
-        state, accept = _move(path, state, t, fold(log_step.exp(), count), leapfrog)
+        state, accept = transition(path, state, t, fold(log_step.exp(), count), leapfrog)
         rate = 0.5 if i < WARM else 0.15
         log_step = (log_step + rate * (accept.view(count, -1).mean(0) - TARGET)).clamp(*LIMITS)
         if i >= WARM:
@@ -206,5 +206,5 @@ def _run(path: _Path, times: list[float], leapfrog: int, tuned: list[Tensor]) ->
         log_w = log_w + (times[i] - times[i - 1]) * (state.joint - state.start)
         if i < len(times) - 1:
             step = tuned[i - 1]
-            state, _ = _move(path, state, times[i], fold(step, len(path.z) // len(step)), leapfrog)
+            state, _ = transition(path, state, times[i], fold(step, len(path.z) // len(step)), leapfrog)
     return log_w
