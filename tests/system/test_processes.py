@@ -47,7 +47,22 @@ def test_train_under_torchrun(tmp_path: Path) -> None:
     """The command itself on two processes: one run folder, and noise that differs between the ranks."""
     out = tmp_path / "run"
     result = torchrun(
-        2, "-m", "vaekit", "train", "digits", "-r", "tutorial", "--no-report", "--scale", "0.25", "--epochs", "2", "--precision", "fp32", "--out", str(out)
+        2,
+        "-m",
+        "vaekit",
+        "train",
+        "digits",
+        "-r",
+        "tutorial",
+        "--no-report",
+        "--scale",
+        "0.25",
+        "--epochs",
+        "2",
+        "--precision",
+        "fp32",
+        "--out",
+        str(out),
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert (out / "model.safetensors").exists() and len((out / "metrics.jsonl").read_text().splitlines()) == 2
