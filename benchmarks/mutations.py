@@ -30,11 +30,49 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation("divergence of two normals: a sign", "distributions/kl.py", "1) - q.scale.log()", "1) + q.scale.log()", "tests/oracles/test_bounds.py"),
     Mutation(
-        "divergence of two normals: a factor 1/2", "distributions/kl.py", "0.5 * (q.loc * q.loc", "(q.loc * q.loc", "tests/oracles/test_bounds.py"
+        "divergence from N(0, I): a sign",
+        "distributions/kl.py",
+        "addcmul(s * s - 1, m, m).mul_(0.5).sub_(s.log())",
+        "addcmul(s * s - 1, m, m).mul_(0.5).add_(s.log())",
+        "tests/oracles/test_bounds.py",
+    ),
+    Mutation(
+        "divergence from N(0, I): a factor 1/2",
+        "distributions/kl.py",
+        "addcmul(s * s - 1, m, m).mul_(0.5)",
+        "addcmul(s * s - 1, m, m)",
+        "tests/oracles/test_bounds.py",
+    ),
+    Mutation(
+        "divergence from N(0, I): its derivative",
+        "distributions/kl.py",
+        "grad * (s - s.reciprocal())",
+        "grad * (s + s.reciprocal())",
+        "tests/oracles/test_fused.py",
     ),
     Mutation("Gaussian noise: a mean for a sum", "distributions/pixel_gaussian.py", ".flatten(2).sum(2)", ".flatten(2).mean(2)", "tests/oracles"),
+    Mutation(
+        "Gaussian noise: the derivative of its scale",
+        "distributions/pixel_gaussian.py",
+        "squared * precision - ctx.pixels",
+        "squared * precision",
+        "tests/oracles/test_fused.py",
+    ),
+    Mutation(
+        "causal pixels: the mask shows the pixel itself",
+        "likelihoods/causal.py",
+        "mask[reach, reach:] = 0.0",
+        "mask[reach, reach + 1 :] = 0.0",
+        "tests/oracles/test_causal.py",
+    ),
+    Mutation(
+        "flow matching: the velocity's sign",
+        "latents/priors/flow_matching.py",
+        "return (1 - t, -one), (t, one)",
+        "return (1 - t, one), (t, one)",
+        "tests/oracles/test_second_stage.py",
+    ),
     Mutation(
         "importance weights: the sign", "objectives/weights.py", "log_w.logsumexp(0) -", "(-log_w).logsumexp(0) -", "tests/oracles/test_bounds.py"
     ),
@@ -73,8 +111,8 @@ MUTATIONS = (
     Mutation(
         "ladder: the posterior is not told relative to the prior",
         "latents/ladder.py",
-        "Normal(base.loc + shift, ",
-        "Normal(base.loc - shift, ",
+        "_normal(base.loc + shift, ",
+        "_normal(base.loc - shift, ",
         "tests/oracles/test_ladder.py",
     ),
     Mutation("lazy rate: log p and log q swapped", "output.py", "return self.log_q - self.log_p", "return self.log_p - self.log_q", "tests/oracles"),

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -23,24 +22,30 @@ class _SigmoidGaussian(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, value: Tensor, log_scale: Tensor, log_unit: float) -> Tensor:
-        unit = torch.sigmoid(logits)
-        error = unit - value
-        flat = error.flatten(2)
-        squared = torch.linalg.vecdot(flat, flat)
-        precision = torch.exp(-2 * log_scale)
-        ctx.pixels = flat.shape[2]
-        ctx.save_for_backward(unit, error, squared, precision)
+        made = _errors(logits, value, log_scale)
+        _, _, squared, precision = made
+        ctx.pixels = logits.shape[2] * logits.shape[3]
+        ctx.save_for_backward(logits, value, log_scale, *made)
         constant = -ctx.pixels * (log_scale + (_HALF_LOG_TWO_PI + log_unit))
         return torch.addcmul(constant, squared, precision, value=-0.5).sum(1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # type: ignore[override]
-        unit, error, squared, precision = ctx.saved_tensors
+        logits, value, log_scale, *made = ctx.saved_tensors
+        # Under create_graph the derivative needs one of its own, which what was made in the forward pass does not carry.
+        unit, error, squared, precision = _errors(logits, value, log_scale) if torch.is_grad_enabled() else made
         grad = grad.unsqueeze(1)
         slope = error * (-grad * precision)[:, :, None, None]
         scale = (grad * (squared * precision - ctx.pixels)).sum_to_size(1, len(precision)).view(-1)
-        return torch.ops.aten.sigmoid_backward(slope, unit), None, scale, None
+        return slope * (unit - unit * unit), None, scale, None
+
+
+def _errors(logits: Tensor, value: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """sigmoid, error, squared error of each map, and 1 / scale^2."""
+    unit = torch.sigmoid(logits)
+    error = unit - value
+    flat = error.flatten(2)
+    return unit, error, torch.linalg.vecdot(flat, flat), torch.exp(-2 * log_scale)
 
 
 class PixelGaussian(Distribution):
