@@ -325,6 +325,7 @@ def test_quality_command(bits: vaekit.Run, tmp_path: Path, capsys: pytest.Captur
     assert command("quality", str(bits.path), "-n", "60", "--pixels", "draw", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["pixels"] == "draw" and found["images"] == 60
+    assert json.loads((bits.path / "quality.json").read_text()) == found, "The report finds the figures in the run."
     assert command("quality", str(bits.path), "-n", "60", "--out", str(tmp_path / "near.png")) == 0
     text = capsys.readouterr().out
     assert "laplacian" in text and "validation images in the samples' place" in text and (tmp_path / "near.png").exists()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from vaekit import api
 from vaekit.evaluation.samples import MEASURES, measure_samples
+from vaekit.saving import save_json
 
 console = Console(stderr=True)
 out = Console()
@@ -47,10 +48,15 @@ def quality(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure the samples of a model beside real images: fidelity, dropped modes, sharpness, copies."""
+    """Measure the samples of a model beside real images: fidelity, dropped modes, sharpness, copies.
+
+    For the run's own data the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
+    """
     loaded = api.load(run)
     with console.status("measuring samples"):
         figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_)
+    if data is None:
+        save_json(loaded.path / "quality.json", figures)  # for the report
     if json_:
         print(json.dumps(figures, indent=2, allow_nan=False))
         return

@@ -14,7 +14,7 @@ NAME = "quality.json"
 def quality(run: Run) -> Section:
     """A line for each measure, with its floor; or the command that makes them."""
     title, path = "Quality of samples", run.path / NAME
-    command = Command(f"vaekit quality {shlex.quote(str(run.path))} --json > {shlex.quote(str(path))}")
+    command = Command(f"vaekit quality {shlex.quote(str(run.path))}")
     if not path.exists():
         return Section(title, (Prose("Not measured yet. This compares new images with real ones, and the next report shows it:"), command))
     try:
