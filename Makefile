@@ -20,7 +20,7 @@ demo: .venv/.core  ## train on embedded digits from a fresh start, and measure, 
 	$(BIN)/vaekit train digits --epochs 40 --out .demo
 	$(BIN)/vaekit evaluate .demo
 	$(BIN)/vaekit sample .demo -n 64 --out .demo/new.png
-	@echo "Look at .demo/samples.png, .demo/reconstructions.png, .demo/curves.png and .demo/new.png"
+	@echo "Look at .demo/report.html, .demo/samples.png, .demo/reconstructions.png, .demo/curves.png and .demo/new.png"
 
 test: .venv/.test
 	$(BIN)/python -m pytest
