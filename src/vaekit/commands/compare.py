@@ -9,7 +9,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaekit import api
-from vaekit.commands.quality import Features, Json, Number, Pixels, Seed, Shown, cell, console, out
+from vaekit.commands.options import Json, Pixels, Seed, console, out
+from vaekit.commands.quality import Features, Number, Shown, cell
 from vaekit.evaluation.samples import MEASURES
 from vaekit.evaluation.samples import compare as compare_runs
 

@@ -9,6 +9,7 @@ import typer
 from torch import Tensor
 
 from vaekit import api, editing
+from vaekit.commands.options import Json, RunFolder
 from vaekit.data import read_images
 from vaekit.editing.strips import spread
 from vaekit.errors import UserError
@@ -22,7 +23,6 @@ edit = typer.Typer(
 SPLITS = ("train", "validation", "test")
 IMAGE = "An image file, or one of the run's own data as SPLIT:ROW, for example test:12."
 
-RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
 Images = Annotated[list[str], typer.Argument(help="Image files, folders of them, or images of the run's own data (test:12).", metavar="IMAGES...")]
 Klass = Annotated[str | None, typer.Option("--class", help="Class of image files, by name or number, for a model trained with --condition class.")]
 Steps = Annotated[int, typer.Option(help="Images in a row.")]
@@ -30,7 +30,6 @@ Mask = Annotated[Path | None, typer.Option(help="A picture that is white in the 
 Hide = Annotated[str | None, typer.Option(help="x,y,width,height of that part, in pixels of the model's images.")]
 Feather = Annotated[int, typer.Option(help="Pixels at the inner side of the part's edge over which the original passes into the edited image.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The picture: a strip (.png), or an animation (.gif).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
 @edit.command()

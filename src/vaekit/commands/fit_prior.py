@@ -1,11 +1,11 @@
 """`vaekit fit-prior`: a prior for the codes of a trained model."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vaekit import api
+from vaekit.commands.options import RunFolder
 from vaekit.recipes.second_stage import KINDS
 from vaekit.training import Bar, Silent
 
@@ -13,7 +13,7 @@ _WAYS = [f"{name}: {kind.about}" for name, kind in KINDS.items()]
 
 
 def fit_prior(
-    run: Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")],
+    run: RunFolder,
     prior: Annotated[str | None, typer.Option(help=f"Left out: what suits the codes. {'; '.join(_WAYS)}.", show_default=False)] = None,
     condition: Annotated[str | None, typer.Option(help="class: the prior is told it, and sample takes --class.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the codes; the prior's own number if left out.")] = None,

@@ -1,33 +1,18 @@
 """`vaekit quality`."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from vaekit import api
+from vaekit.commands.options import Json, Pixels, RunFolder, Seed, console, out
 from vaekit.evaluation.samples import MEASURES, measure_samples
 from vaekit.saving import save_json
 
-console = Console(stderr=True)
-out = Console()
-
-
-class Pixels(StrEnum):
-    """What a sample is of p(x|z)."""
-
-    mean = "mean"
-    draw = "draw"
-
-
-RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Number = Annotated[int, typer.Option("-n", "--number", help="How many samples, and how many real images in each of the two sets beside them.")]
 Features = Annotated[
     str | None,

@@ -3,17 +3,17 @@
 import json
 import os
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vaekit import api
+from vaekit.commands.options import RunFolder
 from vaekit.report import write_report
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")],
+    run: RunFolder,
     data: Annotated[str | None, typer.Argument(help="Other data than the run's own.", metavar="[DATA]")] = None,
     images: Annotated[int | None, typer.Option(help="How many validation images to look at; 2,000 if not given, 400 with --quick.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer images, samples and traversals.")] = False,
