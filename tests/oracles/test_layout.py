@@ -8,7 +8,7 @@ from torch.distributions import kl_divergence as torchs_kl
 
 from tests.contracts.examples import scrambled, spec_of
 from vaekit.distributions.kl import kl_divergence
-from vaekit.networks.blocks import ResidualBlock, laid_out
+from vaekit.networks.blocks import Doubling, ResidualBlock, laid_out
 from vaekit.objectives import ELBO
 from vaekit.output import Batch
 from vaekit.recipes import build_recipe
@@ -101,3 +101,31 @@ def test_no_residual_block_meets_two_layouts(name: str) -> None:
     assert torch.allclose(one, two, rtol=1e-5)
     for a, b in zip(gradients, others, strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max()) + 1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_transposed_convolution_to_one_channel(channels: int) -> None:
+    """Against PyTorch's own; its gradient and the gradient of that against finite differences."""
+    layer = Doubling(3, channels).double()
+    x = torch.randn(2, 3, 2, 3, dtype=torch.double, requires_grad=True)
+    plain = nn.functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2, padding=1)
+    torch.testing.assert_close(layer(x), plain)
+    inputs = (x, layer.weight, layer.bias)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(run, inputs) and torch.autograd.gradgradcheck(run, inputs)
+
+
+def test_a_transposed_convolution_to_one_channel_in_half_precision() -> None:
+    layer, x = Doubling(16, 1), torch.randn(4, 16, 5, 6, requires_grad=True)
+    plain = layer(x)
+    plain.square().sum().backward()
+    wanted, layer.weight.grad = layer.weight.grad, None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = layer(x.to(torch.bfloat16))
+    rounded.square().sum().backward()
+    assert rounded.dtype == layer.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(rounded, plain, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(layer.weight.grad, wanted, rtol=0.05, atol=0.05 * wanted.abs().max().item())

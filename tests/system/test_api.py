@@ -12,7 +12,7 @@ import vaekit
 from tests.contracts.examples import vae
 from vaekit.likelihoods import Gaussian
 from vaekit.training import Silent
-from vaekit.training.optimizer import global_norm
+from vaekit.training.optimizer import all_finite, global_norm
 
 OPTIONS = {"precision": "fp32", "watcher": Silent()}
 
@@ -120,9 +120,10 @@ def test_the_norm_of_the_gradients() -> None:
         p.grad = torch.randn_like(p)
     parameters[3].grad = parameters[3].grad.to(memory_format=torch.channels_last)
     parameters[4].grad = parameters[4].grad.to(memory_format=torch.channels_last)
+    assert all_finite(parameters)
     assert torch.allclose(global_norm(parameters), torch.nn.utils.get_total_norm([p.grad for p in parameters]), rtol=1e-5)
     for p in parameters:
         good = p.grad
         p.grad = torch.where(torch.arange(good.numel()).view(good.shape) == 0, torch.nan, good)
-        assert not torch.isfinite(global_norm(parameters))
+        assert not torch.isfinite(global_norm(parameters)) and not all_finite(parameters)
         p.grad = good

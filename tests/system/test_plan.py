@@ -53,10 +53,18 @@ def test_compilation_must_be_repaid_within_the_run(steps: float, expected: Plan)
 
 def test_what_is_written_is_what_was_measured() -> None:
     """Through JSON and back, to the last bit: the choice from the cache is the choice that was made."""
-    chosen = Chosen(LAST, {FP32: Cost(1 / 3), LAST: Cost(0.1 + 0.2), COMPILED: Cost(1 / 7, 1 / 9), replace(BF16, compile=True): Cost(math.inf)})
-    assert Chosen.from_json(json.loads(json.dumps(chosen.to_json(), allow_nan=False))) == chosen
+    chosen = Chosen(
+        LAST, {FP32: Cost(1 / 3), LAST: Cost(0.1 + 0.2), COMPILED: Cost(1 / 7, 1 / 9), replace(BF16, compile=True): Cost(math.inf, why="no compiler")}
+    )
+    back = Chosen.from_json(json.loads(json.dumps(chosen.to_json(), allow_nan=False)))
+    assert back == chosen and str(back) == str(chosen)
     assert str(chosen).count("\n") == 0
-    words = ["Plan: fp32 channels-last, 1 thread. ", "fp32, 1 thread 333.3;", "fp32 compiled, 1 thread 142.9 after 0 s", "1 thread impossible here."]
+    words = [
+        "Plan: fp32 channels-last, 1 thread. ",
+        "fp32, 1 thread 333.3;",
+        "fp32 compiled, 1 thread 142.9 after 0 s",
+        "1 thread impossible here (no compiler).",
+    ]
     assert all(w in str(chosen) for w in words)
 
 
@@ -137,7 +145,7 @@ def test_what_cannot_be_compiled_is_not_chosen(setting: tuple[Task, Training, Ba
 
     monkeypatch.setattr(torch, "compile", refuse)
     cost = tune.compiled_cost(task, training, FP32, Cost(0.01), x)
-    assert cost == Cost(math.inf)
+    assert cost == Cost(math.inf) and cost.why == "no compiler"
     assert fastest({FP32: Cost(0.01), COMPILED: cost}, FP32, 1e9) == FP32
 
 

@@ -14,36 +14,35 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class _SigmoidGaussian(torch.autograd.Function):
-    """sum log N(value; sigmoid(logits), exp(log_scale)^2) over an image, as one node of the graph: it runs in every step of most trainings.
+    """sum log N(value; size sigmoid(logits), (size exp(log_scale))^2) over an image, as one node: it runs in every step of most trainings.
 
-    Args: logits [N,C,H,W], value [N,C,H,W] without gradient, log_scale [C] or [1]; the log of what a unit of sigmoid is in the value's own units.
-    Returns [N].
+    Args: logits [N,C,H,W], value [N,C,H,W] without gradient, log_scale [C] or [1], size. Returns [N].
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor, log_scale: Tensor, log_unit: float) -> Tensor:
-        made = _errors(logits, value, log_scale)
+    def forward(ctx: Any, logits: Tensor, value: Tensor, log_scale: Tensor, size: float) -> Tensor:
+        made = _errors(logits, value, log_scale, size)
         _, _, squared, precision = made
-        ctx.pixels = logits.shape[2] * logits.shape[3]
+        ctx.pixels, ctx.size = logits.shape[2] * logits.shape[3], size
         ctx.save_for_backward(logits, value, log_scale, *made)
-        constant = -ctx.pixels * (log_scale + (_HALF_LOG_TWO_PI + log_unit))
+        constant = -ctx.pixels * (log_scale + (_HALF_LOG_TWO_PI + math.log(size)))
         return torch.addcmul(constant, squared, precision, value=-0.5).sum(1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # type: ignore[override]
         logits, value, log_scale, *made = ctx.saved_tensors
         # Under create_graph the derivative needs one of its own, which what was made in the forward pass does not carry.
-        unit, error, squared, precision = _errors(logits, value, log_scale) if torch.is_grad_enabled() else made
+        unit, error, squared, precision = _errors(logits, value, log_scale, ctx.size) if torch.is_grad_enabled() else made
         grad = grad.unsqueeze(1)
         slope = error * (-grad * precision)[:, :, None, None]
         scale = (grad * (squared * precision - ctx.pixels)).sum_to_size(1, len(precision)).view(-1)
         return slope * (unit - unit * unit), None, scale, None
 
 
-def _errors(logits: Tensor, value: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """sigmoid, error, squared error of each map, and 1 / scale^2."""
+def _errors(logits: Tensor, value: Tensor, log_scale: Tensor, size: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """sigmoid, error and squared error of each map in its units, and 1 / scale^2."""
     unit = torch.sigmoid(logits)
-    error = unit - value
+    error = torch.sub(unit, value, alpha=1 / size)
     flat = error.flatten(2)
     return unit, error, torch.linalg.vecdot(flat, flat), torch.exp(-2 * log_scale)
 
@@ -110,7 +109,7 @@ class PixelGaussian(Distribution):
     def total_log_prob(self, value: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
         """The sum of `log_prob` over each image, in nats: the errors are summed before anything else is done with them."""
         if self._size and not value.requires_grad:
-            return _SigmoidGaussian.apply(self._params, value * (1 / self._size), self._log_scale.view(-1), math.log(self._size))  # type: ignore[no-any-return]
+            return _SigmoidGaussian.apply(self._params, value, self._log_scale.view(-1), self._size)  # type: ignore[no-any-return]
         squared_error = F.mse_loss(self.loc, value, reduction="none").flatten(2).sum(2)
         scale = self.log_scale.flatten()
         pixels = value.shape[2] * value.shape[3]

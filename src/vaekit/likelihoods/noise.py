@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vaekit.errors import UserError
 
@@ -43,7 +44,7 @@ class NoiseScale(nn.Module):
 
     fixed: Tensor
     moment: Tensor
-    log_floor_squared: Tensor
+    log_floor: float
 
     def __init__(self, mode: float | int | str, channels: int, power: int, floor: float, start: float) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class NoiseScale(nn.Module):
         elif mode in MODES:
             # One dimension, so that optimizers which decay only matrices leave it alone.
             self.free = nn.Parameter(torch.full((1 if mode == "learned" else channels,), 0.0))
-            self.register_buffer("log_floor_squared", torch.tensor([2 * math.log(floor)]), persistent=False)
+            self.log_floor = math.log(floor)
             self._set(torch.tensor(start))
         else:
             raise UserError(f"The scale of the noise is a number or one of {', '.join(MODES)}, and not '{mode}'.")
@@ -73,7 +74,7 @@ class NoiseScale(nn.Module):
             log_scale = self.moment.clamp(min=self.floor**self.power).log() / self.power
         else:
             # A smooth bound, s^2 = exp(2 free) + floor^2: behind a clamp the parameter would get no gradient and could not come back.
-            log_scale = 0.5 * torch.logaddexp(2 * self.free, self.log_floor_squared)
+            log_scale = self.log_floor + F.softplus(self.free - self.log_floor, beta=2)
         return log_scale.view(-1, 1, 1)
 
     @torch.no_grad()

@@ -1,5 +1,7 @@
 """Pieces that several networks share."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,6 +36,46 @@ def laid_out(x: Float[Tensor, "N C H W"], kernel: Float[Tensor, "O I k l"]) -> F
 
 def ceil_div(n: int, by: int) -> int:
     return -(-n // by)
+
+
+class _ToOneChannel(torch.autograd.Function):
+    """The transposed convolution 4x4 with stride 2 of [N,I,h,w] to [N,1,2h,2w] in float32: a matrix product gives a 4x4 patch for each place, and the
+    patches are added up. Backward the common kernels are faster."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        n, _, h, w = x.shape
+        patches = torch.matmul(weight.flatten(1).t(), x.flatten(2))
+        patches = patches.float() if patches.dtype == torch.bfloat16 else patches
+        # The images stand where `fold` expects channels: over these it works on several threads.
+        return F.fold(patches.reshape(1, n * 16, h * w), (2 * h, 2 * w), 4, stride=2, padding=1).view(n, 1, 2 * h, 2 * w)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        grad, kernel = grad.to(x.dtype), weight.to(x.dtype)
+        stride, padding, one, none = [2, 2], [1, 1], [1, 1], [0, 0]
+        of_x, of_kernel, _ = torch.ops.aten.convolution_backward(
+            grad, x, kernel, None, stride, padding, one, True, none, 1, [*ctx.needs_input_grad, False]
+        )
+        return of_x, of_kernel if of_kernel is None else of_kernel.to(weight.dtype)
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A transposed convolution 4x4 with stride 2: twice the height and width.
+
+    To a single channel a processor's kernel, which is made for many, is slow: there the forward pass is `_ToOneChannel`.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, 4, stride=2, padding=1)
+
+    def forward(self, x: Float[Tensor, "N I h w"], output_size: list[int] | None = None) -> Float[Tensor, "N O 2*h 2*w"]:
+        if self.out_channels > 1 or x.device.type != "cpu":
+            return super().forward(x)
+        image = _ToOneChannel.apply(x, self.weight)
+        return image if self.bias is None else image + self.bias.view(-1, 1, 1)
 
 
 class GatedDense(nn.Module):

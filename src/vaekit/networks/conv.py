@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vaekit.networks.base import Decoder, Encoder
-from vaekit.networks.blocks import ceil_div, conditioned, cropped
+from vaekit.networks.blocks import Doubling, ceil_div, conditioned, cropped
 
 
 class ConvEncoder(Encoder):
@@ -51,8 +51,8 @@ class ConvDecoder(Decoder):
         self.dense = nn.Sequential(nn.Linear(latent + condition, dense), nn.ReLU(inplace=True), nn.Linear(dense, size), nn.ReLU(inplace=True))
         layers: list[nn.Module] = []
         for i in reversed(range(1, len(widths))):
-            layers += [nn.ConvTranspose2d(widths[i], widths[i - 1], 4, stride=2, padding=1), nn.BatchNorm2d(widths[i - 1]), nn.ReLU(inplace=True)]
-        self.convolutions = nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], params, 4, stride=2, padding=1))
+            layers += [Doubling(widths[i], widths[i - 1]), nn.BatchNorm2d(widths[i - 1]), nn.ReLU(inplace=True)]
+        self.convolutions = nn.Sequential(*layers, Doubling(widths[0], params))
 
     def forward(self, d: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None, target: Tensor | None = None) -> Float[Tensor, "N P H W"]:
         return cropped(self.convolutions(self.dense(conditioned(d, c)).view(-1, *self.map)), self.height, self.width)

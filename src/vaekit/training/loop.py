@@ -23,7 +23,7 @@ from vaekit.saving import copy_file, remove_leftovers, save_model
 from vaekit.training.checkpoint import Checkpoint
 from vaekit.training.critics import Critics
 from vaekit.training.ema import Average
-from vaekit.training.optimizer import global_norm, make_optimizer, set_rate
+from vaekit.training.optimizer import all_finite, global_norm, make_optimizer, set_rate
 from vaekit.training.options import Training
 from vaekit.training.order import derived_seed, epoch_order, seed_step
 from vaekit.training.plan import Plan
@@ -187,6 +187,8 @@ class Trainer:
         batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=t.augment, position=position * self.world + self.rank)
         if self.device.type != "cpu":
             batch = batch.to(self.device)
+        # Once for the encoder and the likelihood, which both take floats.
+        batch.x = batch.x.float()
         fraction = position / self.total
         self.schedule = self.task.progress(fraction)
         set_rate(self.optimizer, rate := t.rate(fraction) * c.rate_scale)
@@ -227,6 +229,8 @@ class Trainer:
         """Scales the gradient down to the limit; False if the step must be skipped. Norms are in nats: the loss was divided by the dimensions."""
         if self.plan.precision == "fp16":
             self.accelerator.unscale_gradients(self.optimizer)
+        if self.training.clip is None and self.training.skip is None:
+            return all_finite(self.parameters)
         norm = global_norm(self.parameters).item() * self.dimensions
         if not math.isfinite(norm) or (self.training.skip is not None and norm > self.training.skip):
             return False

@@ -1,5 +1,7 @@
 """Optimizers."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -36,6 +38,13 @@ def global_norm(parameters: list[torch.Tensor]) -> torch.Tensor:
     large = [_flat(g) for g in gradients if g.numel() > 65536]
     small = [_flat(g) for g in gradients if g.numel() <= 65536]
     return torch.stack([torch.dot(g, g) for g in (*large, *([torch.cat(small)] if small else []))]).sum().sqrt()
+
+
+def all_finite(parameters: list[torch.Tensor]) -> bool:
+    """Whether every gradient is finite: a sum is not as soon as one of its terms is not, and takes several threads where a dot product takes one."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    small = torch._C._nn.flatten_dense_tensors([g for g in gradients if g.numel() <= 65536])  # one call costs more than its arithmetic
+    return math.isfinite(sum([g.sum() for g in gradients if g.numel() > 65536], small.sum()).item())
 
 
 def _flat(x: torch.Tensor) -> torch.Tensor:

@@ -52,6 +52,8 @@ class Cost:
 
     step: float
     once: float = 0.0
+    why: str = field(default="", compare=False)
+    """What stands in the way, if it cannot be carried out."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Chosen:
         for plan, cost in self.costs.items():
             # Not rounded: what is read back must rank as what was measured.
             rows.append({**plan.to_json(), "seconds_per_step": cost.step if math.isfinite(cost.step) else None})
-            rows[-1] |= {"compile_seconds": cost.once} if cost.once else {}
+            rows[-1] |= ({"compile_seconds": cost.once} if cost.once else {}) | ({"why": cost.why} if cost.why else {})
         return {**self.plan.to_json(), "measured": rows}
 
     @classmethod
@@ -76,7 +78,8 @@ class Chosen:
             return Plan(**{k: row[k] for k in Plan.__dataclass_fields__})
 
         def cost(row: Mapping[str, Any]) -> Cost:
-            return Cost(math.inf if row["seconds_per_step"] is None else row["seconds_per_step"], row.get("compile_seconds", 0.0))
+            seconds = row["seconds_per_step"]
+            return Cost(math.inf if seconds is None else seconds, row.get("compile_seconds", 0.0), row.get("why", ""))
 
         return cls(plan(values), {plan(row): cost(row) for row in values.get("measured", [])})
 
@@ -89,7 +92,7 @@ class Chosen:
 
 def _figure(cost: Cost) -> str:
     if not math.isfinite(cost.step):
-        return "impossible here"
+        return f"impossible here ({cost.why})" if cost.why else "impossible here"
     return f"{1e3 * cost.step:.1f}" + (f" after {cost.once:.0f} s of compiling" if cost.once else "")
 
 

@@ -52,8 +52,14 @@ def thread_counts(most: int) -> list[int]:
     return sorted({most, *(2**i for i in range(most.bit_length()) if 2**i <= most)})
 
 
+def reason(error: Exception) -> str:
+    """The first line of an error that says something, in at most 100 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:100]
+
+
 def compiled_cost(task: Task, training: Training, eager: Plan, known: Cost, batch: Batch) -> Cost:
-    """What the compiled step costs beside the eager one; infinite if this machine or this objective does not allow it."""
+    """What the compiled step costs beside the eager one; infinite, and why, if this machine or this objective does not allow it."""
     compiled = replace(eager, compile=True)
     before = torch.get_num_threads()
     try:
@@ -64,8 +70,8 @@ def compiled_cost(task: Task, training: Training, eager: Plan, known: Cost, batc
             step()
             once = time.perf_counter() - began
             seconds = take_turns({eager: trial(task, training, eager, batch), compiled: step}, batch.x.device, 1.0)
-    except Exception:  # no compiler, an operation it cannot trace, an objective that refuses: whatever it is, the plan is not to be had
-        return Cost(float("inf"))
+    except Exception as error:  # no compiler, an operation it cannot trace, an objective that refuses: whatever it is, the plan is not to be had
+        return Cost(float("inf"), why=reason(error))
     finally:
         torch.set_num_threads(before)
         torch.compiler.reset()

@@ -15,6 +15,7 @@ from zuko.lazy import LazyComposedTransform, LazyInverse
 from vaekit.distributions.flowed import Chain, Flowed, Map
 from vaekit.distributions.planar import Planar
 from vaekit.distributions.radial import Radial
+from vaekit.distributions.scale import deviation
 from vaekit.distributions.zuko_map import ZukoMap
 from vaekit.errors import UserError
 from vaekit.latents.base import Posterior
@@ -48,7 +49,7 @@ class AmortizedFlow(Posterior):
 
     def forward(self, h: Float[Tensor, "N F"]) -> Flowed:  # type: ignore[override]
         mean, log_variance, told = self.head(h).float().split([self.latent, self.latent, self.told], dim=-1)
-        return Flowed(mean, (0.5 * log_variance.clamp(-14, 14)).exp(), self.flow(told))
+        return Flowed(mean, deviation(log_variance), self.flow(told))
 
 
 class PlanarFlow(AmortizedFlow):

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from vaekit.distributions.scale import deviation
 from vaekit.latents.base import Posterior
 
 
@@ -34,4 +35,4 @@ class DiagonalGaussian(Posterior):
 
     def forward(self, h: Float[Tensor, "N F"]) -> Distribution:  # type: ignore[override]
         mean, log_variance = self.head(h).float().chunk(2, dim=-1)
-        return Independent(Normal(mean, (0.5 * log_variance.clamp(-14, 14)).exp(), validate_args=False), 1, validate_args=False)
+        return Independent(Normal(mean, deviation(log_variance), validate_args=False), 1, validate_args=False)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from vaekit.distributions.mixture import Mixture
+from vaekit.distributions.scale import deviation
 from vaekit.latents.base import AnchoredPrior, AnchorImages
 
 
@@ -75,7 +76,7 @@ class ExemplarPrior(AnchoredPrior):
 
     def _components(self, q: Distribution) -> tuple[Tensor, Tensor]:
         loc = q.mean
-        return loc, (0.5 * self.log_variance.clamp(-14, 14)).exp().expand_as(loc)
+        return loc, deviation(self.log_variance).expand_as(loc)
 
     @torch.no_grad()
     def initialize(

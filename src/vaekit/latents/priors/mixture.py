@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from vaekit.distributions.mixture import Mixture
+from vaekit.distributions.scale import deviation
 from vaekit.latents.base import DensityPrior
 
 
@@ -37,7 +38,7 @@ class MixturePrior(DensityPrior):
         return self._mixture()
 
     def _mixture(self) -> Mixture:
-        scales = (0.5 * self.log_variances.clamp(-14, 14)).exp()
+        scales = deviation(self.log_variances)
         components = Independent(Normal(self.means, scales, validate_args=False), 1, validate_args=False)
         return Mixture(components, self.logits.log_softmax(0))
 
