@@ -11,23 +11,32 @@ from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import MixturePrior
 from vaekit.latents.priors.flow_matching import PATHS, FlowMatching
 from vaekit.networks import ClassCondition
+from vaekit.networks.velocity import Velocity, VelocityMLP
 from vaekit.output import Batch
-from vaekit.recipes.second_stage import KINDS, second_stage
+from vaekit.recipes.second_stage import KINDS, codes_like, second_stage
 
 MEAN, STD = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 1.0])
 
 
-def exact(path: str, scale: float = 1.0, steps: int = 60) -> FlowMatching:
-    """The best field for codes of N(MEAN, STD^2), in closed form: E[a' e + b' z | a e + b z = x], times `scale`."""
-    prior = FlowMatching(3, path, steps=steps)
+class Exact(Velocity):
+    """What makes the field the best one for codes of N(MEAN, STD^2), E[a' e + b' z | a e + b z = x], in closed form, times `scale`."""
 
-    def velocity(x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
-        (a, slope_a), (b, slope_b) = (tuple(v.unsqueeze(1) for v in pair) for pair in prior._path(t))
-        spread = a * a + (b * STD) ** 2
-        return scale * (slope_b * MEAN + (a * slope_a + b * slope_b * STD**2) / spread * (x - b * MEAN))
+    def __init__(self, path: str, scale: float) -> None:
+        super().__init__()
+        self.shape, self.condition, self.scale = (3,), 0, scale
+        self.path = FlowMatching(VelocityMLP(3), path)._path
+        self.place = torch.nn.Parameter(torch.zeros(0))  # on some device
 
-    prior.velocity = velocity  # type: ignore[method-assign]
-    return prior
+    def forward(self, y: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        (a, slope_a), (b, slope_b) = self.path(t.unsqueeze(1))
+        s = (a * a + b * b).sqrt()
+        x, spread = y * s, a * a + (b * STD) ** 2
+        best = self.scale * (slope_b * MEAN + (a * slope_a + b * slope_b * STD**2) / spread * (x - b * MEAN))
+        return (best - (a * slope_a + b * slope_b) / s**2 * x) * s / (a * slope_b - slope_a * b)
+
+
+def exact(path: str, scale: float = 1.0) -> FlowMatching:
+    return FlowMatching(Exact(path, scale), path, steps=60)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -55,13 +64,24 @@ def test_the_loss_is_least_at_the_best_field(path: str) -> None:
     assert loss(1.0) < min(loss(0.9), loss(1.1))
 
 
+@pytest.mark.parametrize(("path", "variance"), [("straight", math.pi / 2), ("cosine", (math.pi / 2) ** 2)])
+def test_it_starts_as_the_best_field_for_a_standard_normal(path: str, variance: float) -> None:
+    """Then the loss is what no field can tell: (a b' - a' b)^2 / (a^2 + b^2) for each dimension, whose mean over t is known."""
+    torch.manual_seed(0)
+    prior = FlowMatching(VelocityMLP(3, width=8, blocks=1), path)
+    x = prior.sample(20_000)
+    assert (x.mean(0).abs() < 5 / 20_000**0.5).all()
+    torch.testing.assert_close(x.T.cov(), torch.eye(3), rtol=0.03, atol=0.03)
+    assert prior.loss(torch.randn(100_000, 3)).mean().item() == pytest.approx(3 * variance, rel=0.01)
+
+
 def test_guidance_goes_on_from_the_free_field_through_the_told_one() -> None:
     torch.manual_seed(0)
-    prior = FlowMatching(2, condition=4, width=16, blocks=1)
+    prior = FlowMatching(VelocityMLP(2, width=16, blocks=1, condition=4))
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     x, t, c = torch.randn(5, 2), torch.tensor(0.3), torch.randn(5, 4)
-    free, told = prior.velocity(x, t.expand(5), torch.zeros(5, 4)), prior.velocity(x, t.expand(5), c)
+    free, told = prior.field(x, t.expand(5), torch.zeros(5, 4)), prior.field(x, t.expand(5), c)
     assert not torch.allclose(free, told)
     torch.testing.assert_close(prior._guided(x, t, c, 1.0), told)
     torch.testing.assert_close(prior._guided(x, t, c, 3.0), free + 3 * (told - free))
@@ -82,7 +102,7 @@ def test_a_fitted_density_is_that_of_the_codes_themselves() -> None:
 
 def test_the_condition_is_dropped_in_training_alone() -> None:
     torch.manual_seed(0)
-    prior = FlowMatching(2, condition=16, width=8, blocks=1)
+    prior = FlowMatching(VelocityMLP(2, width=8, blocks=1, condition=16))
     model = Fitted(prior, [2], condition=ClassCondition(3), dropped=0.5)
     seen: list[Tensor] = []
     prior.loss = lambda code, c: (seen.append(c), torch.zeros(len(code)))[1]  # type: ignore[method-assign]
@@ -93,11 +113,19 @@ def test_the_condition_is_dropped_in_training_alone() -> None:
     assert 0.4 < gone[0] < 0.6 and gone[1] == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_learns_and_draws(kind: str) -> None:
+SHAPES = {"vector": ([2], None), "map": ([2, 3, 3], None), "indices": ([2, 2, 3], 5)}
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["free", "told"])
+@pytest.mark.parametrize(("kind", "form"), [(kind, form) for kind in KINDS for form in SHAPES if KINDS[kind].has(form, 0)])
+def test_every_kind_learns_and_draws(kind: str, form: str, told: bool) -> None:
+    if told and not KINDS[kind].has(form, 1):
+        pytest.skip("it knows no condition")
     torch.manual_seed(0)
-    images = 10 + torch.randn(64, 1, 1, 2)
-    model = second_stage(kind, [2]).model
+    shape, size = SHAPES[form]
+    codes = 10 + torch.randn(64, *shape) if size is None else torch.randint(size, (64, *shape))
+    images = Batch(codes_like(codes), condition=torch.arange(64) % 3 if told else None)
+    model = second_stage(kind, shape, size, ClassCondition(3) if told else None).model
     model.initialize(images)
     with torch.no_grad():
         for parameter in model.parameters():  # what starts at zero hides what lies behind it
@@ -106,13 +134,32 @@ def test_every_kind_learns_and_draws(kind: str) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     assert any((p.grad != 0).any() for p in model.parameters())
     x = model.eval().sample(7)
-    assert x.shape == (7, 2) and torch.isfinite(x).all()
+    assert x.shape == (7, *shape) and torch.isfinite(x).all() and x.is_floating_point() == (size is None)
+    if told:
+        for name in model.prior.takes:
+            value = {"guidance": 2.0, "top": 2}[name]
+            assert model.sample(7, condition=torch.tensor(1), **{name: value}).shape == x.shape
+
+
+def test_a_map_is_standardized_by_its_channels() -> None:
+    """A position that hardly varies stays one that hardly varies."""
+    torch.manual_seed(0)
+    scale = torch.tensor([[[1.0, 1e-3]], [[5.0, 2.0]]])
+    z = torch.tensor([3.0, -1.0]).view(2, 1, 1) + scale * torch.randn(4096, 2, 1, 2)
+    model = second_stage(None, [2, 1, 2]).model
+    model.initialize(z)
+    for i in range(2):
+        torch.testing.assert_close(model.mean[i], z[:, i].mean().expand(1, 2))
+        torch.testing.assert_close(model.std[i], z[:, i].std(correction=0).expand(1, 2))
+    coded = model._coded(z)
+    torch.testing.assert_close(coded * model.std + model.mean, z)
+    assert coded[:, 0, 0, 1].std() < 0.01
 
 
 def test_flow_matching_learns_a_correlated_cloud() -> None:
     torch.manual_seed(0)
     z = torch.randn(1024, 2) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])
-    model = Fitted(FlowMatching(2, width=32, blocks=1, steps=20), [2])
+    model = Fitted(FlowMatching(VelocityMLP(2, width=32, blocks=1), steps=20), [2])
     images = z[:, None, None, :]
     model.initialize(images)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
@@ -128,9 +175,12 @@ def test_flow_matching_learns_a_correlated_cloud() -> None:
 def test_what_cannot_be_fitted_is_refused() -> None:
     for kind, shape, size, told, words in [
         ("gan", [3], None, None, "no prior 'gan'"),
-        ("flow", [3, 7, 7], None, None, "vectors"),
-        ("flow", [1, 7, 7], 64, None, "autoregressive"),
-        ("gmm", [3], None, ClassCondition(2), "no condition"),
+        ("flow", [3, 7, 7], None, None, "flow is not for maps of numbers: choose one of flow-matching, diffusion."),
+        ("flow", [1, 7, 7], 64, None, "not for maps of indices: choose one of autoregressive, transformer."),
+        ("transformer", [3], None, None, "not for vectors"),
+        ("gmm", [3], None, ClassCondition(2), "gmm knows no condition on vectors: choose one of flow-matching, diffusion, flow."),
+        (None, [3, 7], None, None, "have the shape"),
+        (None, [7], 64, None, "have the shape"),
     ]:
         with pytest.raises(UserError, match=words):
             second_stage(kind, shape, size, told)

@@ -7,7 +7,13 @@ import torch
 
 import vaekit
 from vaekit import api
+from vaekit.cli import main
 from vaekit.errors import UserError
+from vaekit.latents import Flat, StandardNormal
+from vaekit.latents.posteriors.gaussian_map import GaussianMap
+from vaekit.likelihoods import Gaussian
+from vaekit.model import VAE
+from vaekit.networks.maps import MapDecoder, MapEncoder
 from vaekit.training import Silent
 
 
@@ -16,10 +22,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name, recipe in (("flat", "mlp"), ("codes", "vq"), ("ladder", "ladder")):
         vaekit.fit(recipe, "digits", out=folder / name, epochs=1, scale=0.25, precision="fp32", watcher=Silent())
+    likelihood = Gaussian(levels=17)
+    latent = Flat(GaussianMap(8, [2, 4, 4]), StandardNormal([2, 4, 4]))
+    maps = VAE(MapEncoder([1, 8, 8], 8, [8]), latent, MapDecoder(2, [likelihood.channels(1), 8, 8], [8]), likelihood)
+    vaekit.fit(maps, "digits", out=folder / "maps", epochs=1, precision="fp32", watcher=Silent())
     return folder
 
 
-@pytest.mark.parametrize("name", ["flat", "codes", "ladder"])
+@pytest.mark.parametrize("name", ["flat", "codes", "ladder", "maps"])
 def test_sampling_uses_the_fitted_prior(runs: Path, name: str) -> None:
     run = vaekit.load(runs / name)
     assert run.model.sampler is None
@@ -46,6 +56,22 @@ def test_a_prior_that_is_told_the_class(runs: Path) -> None:
     assert not torch.equal(a, model.sample(4, condition=5, guidance=2.0))
     assert model.sample(4).shape == a.shape
     assert vaekit.load(runs / "flat").description["prior"]["condition"] == "class"
+
+
+def test_indices_that_are_told_the_class_by_the_command(runs: Path, tmp_path: Path) -> None:
+    def call(*arguments: str) -> None:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        assert not stop.value.code
+
+    run = str(runs / "codes")
+    call("fit-prior", run, "--prior", "transformer", "--condition", "class", "--epochs", "3", "--lr", "0.01", "-q")
+    pictures = []
+    for more in (["--class", "3", "--guidance", "2", "--top", "5"], ["--class", "4", "--guidance", "2", "--top", "5"], ["--class", "3"]):
+        path = tmp_path / f"{len(pictures)}.png"
+        call("sample", run, "-n", "4", "--out", str(path), *more)
+        pictures.append(path.read_bytes())
+    assert len(set(pictures)) == 3
 
 
 def test_what_is_refused(runs: Path, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from vaekit.part import Part
 class Fitted(Part):
     """Codes are its data: it has no latents, and its -ELBO is the prior's own loss. The loop of VAEs trains it; then it is a VAE's `sampler`.
 
-    Real codes are standardized by the mean and standard deviation of each dimension, so that the scale of a latent lives here and nowhere else; the
-    log of it is in the loss, which for a prior with a density is thus -log p(code) in nats. A code [*E] comes as an image [C,H,W] of as many values.
+    Real codes are standardized by the mean and standard deviation of each dimension, or of each channel of a map (a position that hardly varies, at
+    the border say, is not blown up), so that the scale of a latent lives here and nowhere else; the log of it is in the loss, which for a prior with
+    a density is thus -log p(code) in nats. A code [*E] comes as an image [C,H,W] of as many values.
 
     Args:
-        prior: what is fitted: to vectors [D] if the codes are real, to indices [Q, *S] if they are not.
+        prior: what is fitted: to vectors [D] or maps [D,h,w] if the codes are real, to indices [Q,h,w] if they are not.
         shape: *E, the shape of one code.
         discrete: whether codes are indices.
         condition: embeds what the prior is told; None for an unconditional one.
@@ -67,8 +68,8 @@ class Fitted(Part):
 
         Args:
             condition: raw, one for each; classes in turn where none is given.
-            guidance: how much the condition counts, where the prior has it (see `FlowMatching`).
-            top: only the likeliest few of each index are drawn, where the prior has it (see `CodePrior`).
+            guidance: how much the condition counts, where the prior has it (see `FlowMatching` and `OrderedCodes`).
+            top: only the likeliest few of each index are drawn, where the prior has it (see `OrderedCodes`).
 
         Raises:
             UserError: for a condition, guidance or top that this prior does not know.
@@ -87,14 +88,15 @@ class Fitted(Part):
 
     @torch.no_grad()
     def initialize(self, batch: Batch | Tensor) -> None:
-        """Measures mean and standard deviation on one large batch; dimensions that do not vary keep their width."""
+        """Measures mean and standard deviation on one large batch; what does not vary keeps its width."""
         batch = Batch.of(batch)
         if self.condition is not None and batch.condition is not None:
             self.condition.initialize(batch.condition)
         if not self.discrete:
             code = batch.x.reshape(len(batch), *self.shape).float()
-            self.mean.copy_(code.mean(0))
-            spread = code.std(0, correction=0)
+            together = (0, *range(2, code.dim()))
+            self.mean.copy_(code.mean(together, keepdim=True)[0])
+            spread = code.std(together, correction=0, keepdim=True)[0]
             self.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
             self.prior.initialize(self._coded(batch.x))
 

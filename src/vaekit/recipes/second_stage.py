@@ -11,11 +11,14 @@ from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, Prior, StandardNormal
 from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import AutoregressivePrior, FlowPrior, MixturePrior
+from vaekit.latents.priors.code_transformer import CodeTransformer
 from vaekit.latents.priors.codes import CodePrior
 from vaekit.latents.priors.flow_matching import FlowMatching
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks import Condition, MLPDecoder, MLPEncoder
+from vaekit.networks.velocity import VelocityMLP
+from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.output import Batch
 from vaekit.recipes.recipe import Recipe
 from vaekit.training.options import Training
@@ -46,12 +49,20 @@ class TwoStage(Prior):
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to fit a prior."""
+    """A way to fit a prior; for each form of code a function to the prior, or None. G is the width of an embedded condition, 0 for none."""
 
-    build: Callable[[int, int], Prior]
-    """(D, G) -> the prior of vectors of D numbers given G of an embedded condition, 0 for none."""
     about: str
-    conditional: bool = True
+    vector: Callable[[int, int], Prior] | None = None
+    """(D, G) -> a prior of vectors of D numbers."""
+    map: Callable[[list[int], int], Prior] | None = None
+    """([D, h, w], G) -> a prior of maps."""
+    indices: Callable[[list[int], int, int], Prior] | None = None
+    """([Q, h, w], K, G) -> a prior of maps of indices below K."""
+    conditional: frozenset[str] = frozenset({"vector", "map", "indices"})
+    """The forms whose prior knows a condition."""
+
+    def has(self, form: str, told: int) -> bool:
+        return getattr(self, form) is not None and (not told or form in self.conditional)
 
 
 def _two_stage(latent: int) -> TwoStage:
@@ -62,37 +73,66 @@ def _two_stage(latent: int) -> TwoStage:
     )
 
 
+def _velocity(path: str, about: str) -> Kind:
+    return Kind(
+        about,
+        vector=lambda d, g: FlowMatching(VelocityMLP(d, condition=g), path),
+        map=lambda shape, g: FlowMatching(VelocityUNet(shape, [64, 128], condition=g), path),
+    )
+
+
 KINDS: dict[str, Kind] = {
-    "flow-matching": Kind(lambda d, g: FlowMatching(d, "straight", condition=g), "a velocity field that carries noise to codes"),
-    "diffusion": Kind(lambda d, g: FlowMatching(d, "cosine", condition=g), "the same along the path of a diffusion"),
-    "gmm": Kind(lambda d, g: MixturePrior(d, 100), "a mixture of 100 Gaussians", conditional=False),
-    "flow": Kind(lambda d, g: FlowPrior(d, "nsf" if d > 1 else "maf", 4, 256, condition=g), "a neural spline flow, with a density"),
-    "autoregressive": Kind(lambda d, g: AutoregressivePrior(d, 512, 16), "one dimension after the other, with a density", conditional=False),
-    "two-stage": Kind(lambda d, g: _two_stage(d), "a second VAE, of the codes", conditional=False),
+    "flow-matching": _velocity("straight", "a velocity field that carries noise to codes"),
+    "diffusion": _velocity("cosine", "the same along the path of a diffusion"),
+    "gmm": Kind("a mixture of 100 Gaussians", lambda d, g: MixturePrior(d, 100), conditional=frozenset()),
+    "flow": Kind("a neural spline flow, with a density", lambda d, g: FlowPrior(d, "nsf" if d > 1 else "maf", 4, 256, condition=g)),
+    "autoregressive": Kind(
+        "one dimension after the other, with a density; on indices a PixelCNN",
+        lambda d, g: AutoregressivePrior(d, 512, 16),
+        indices=lambda shape, size, g: CodePrior(shape, size, hidden=64, layers=6, condition=g),
+        conditional=frozenset({"indices"}),
+    ),
+    "transformer": Kind("attention over the indices before", indices=lambda shape, size, g: CodeTransformer(shape, size, condition=g)),
+    "two-stage": Kind("a second VAE, of the codes", lambda d, g: _two_stage(d), conditional=frozenset()),
 }
-DEFAULT_KIND = "flow-matching"
+FORMS = {"vector": "vectors", "map": "maps of numbers", "indices": "maps of indices"}
+DEFAULT_KINDS = {"vector": "flow-matching", "map": "flow-matching", "indices": "autoregressive"}
 
 
-def second_stage(kind: str, shape: list[int], size: int | None = None, condition: Condition | None = None) -> Recipe:
-    """The recipe of a prior for codes [*shape]: of indices below `size`, or of real numbers where that is None.
+def form_of(shape: list[int], size: int | None) -> str:
+    """Which of `FORMS` codes [*shape] have: of indices below `size`, or of real numbers where that is None.
+
+    Raises `UserError` for a form that no prior takes.
+    """
+    if size is None and len(shape) in (1, 3):
+        return "vector" if len(shape) == 1 else "map"
+    if size is not None and len(shape) == 3:
+        return "indices"
+    raise UserError(f"Priors are fitted to vectors, to maps [D, h, w] and to maps of indices, and these codes have the shape {shape}.")
+
+
+def second_stage(kind: str | None, shape: list[int], size: int | None = None, condition: Condition | None = None) -> Recipe:
+    """The recipe of a prior for codes [*shape]: of indices below `size`, or of real numbers where that is None; `kind` None for the default.
 
     Raises:
         UserError: for an unknown kind, or one that does not go with these codes or with a condition.
     """
+    form = form_of(shape, size)
+    kind = kind or DEFAULT_KINDS[form]
     if kind not in KINDS:
         raise UserError(f"There is no prior '{kind}' to fit; there are {', '.join(KINDS)}.")
-    told = 0 if condition is None else condition.features
-    if size is not None:
-        if kind != "autoregressive" or len(shape) != 3:
-            raise UserError(f"Indices of a codebook take the autoregressive prior, over maps of them, and not {kind}: choose --prior autoregressive.")
-        prior: Prior = CodePrior(shape, size, hidden=64, layers=6, condition=told)
+    chosen, told = KINDS[kind], 0 if condition is None else condition.features
+    if not chosen.has(form, told):
+        able = ", ".join(name for name, k in KINDS.items() if k.has(form, told))
+        why = f"is not for {FORMS[form]}" if not chosen.has(form, 0) else f"knows no condition on {FORMS[form]}"
+        raise UserError(f"The prior {kind} {why}: choose one of {able}.")
+    if chosen.indices is not None and size is not None:
+        prior = chosen.indices(shape, size, told)
+    elif form == "map" and chosen.map is not None:
+        prior = chosen.map(shape, told)
     else:
-        if len(shape) != 1:
-            raise UserError(f"Priors are fitted to vectors and to maps of indices, and these codes have the shape {shape}.")
-        if told and not KINDS[kind].conditional:
-            able = ", ".join(name for name, k in KINDS.items() if k.conditional)
-            raise UserError(f"The prior {kind} knows no condition: choose one of {able}.")
-        prior = KINDS[kind].build(shape[0], told)
+        assert chosen.vector is not None
+        prior = chosen.vector(shape[0], told)
     model = Fitted(prior, shape, discrete=size is not None, condition=condition)
     return Recipe(model, defaults=TRAINING, name=f"prior-{kind}")
 
@@ -103,7 +143,6 @@ TRAINING = Training(
 
 
 def codes_like(z: Tensor) -> Tensor:
-    """Codes [N, *E] as images: vectors as [N, 1, 1, D], maps of indices as they are, in 16 bits."""
-    if z.is_floating_point():
-        return z.float().flatten(1)[:, None, None, :]
-    return z.to(torch.int32) if z.dim() == 4 else z.flatten(1).to(torch.int32)[:, None, None, :]
+    """Codes [N, *E] as images: maps as they are, vectors as [N, 1, 1, D]."""
+    z = z.float() if z.is_floating_point() else z.to(torch.int32)
+    return z if z.dim() == 4 else z.flatten(1)[:, None, None, :]

@@ -14,7 +14,7 @@ from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE
 from vaekit.networks import ClassCondition
 from vaekit.output import Batch
-from vaekit.recipes.second_stage import DEFAULT_KIND, codes_like, second_stage
+from vaekit.recipes.second_stage import codes_like, second_stage
 from vaekit.run import Run
 from vaekit.saving import load_model, save_model
 from vaekit.training.progress import Watcher
@@ -75,7 +75,7 @@ def fit_prior(
 
     Args:
         dataset: the run's data.
-        kind: one of `recipes.second_stage.KINDS`; None for autoregressive on indices, flow-matching on vectors.
+        kind: one of `recipes.second_stage.KINDS`; None for the default of these codes (`DEFAULT_KINDS`).
         condition: "class" to tell the prior the class; None if the model is told it.
         progress: called with the number of images encoded, and how many there are.
         options: of the training (`Training`).
@@ -91,8 +91,8 @@ def fit_prior(
     told = condition == "class" or isinstance(model.condition, ClassCondition)
     train = codes_of(model, dataset, "train", told, progress=progress)
     held_out = codes_of(model, dataset, "validation", told, seed=1)
-    kind = kind or (DEFAULT_KIND if train.size is None else "autoregressive")
     recipe = second_stage(kind, list(train.z.shape[1:]), train.size, ClassCondition(len(dataset.spec.classes)) if told else None)
+    kind = recipe.name.removeprefix("prior-")
     codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
     training = recipe.defaults.with_options(**options)
     inner = Run(run.path / "priors" / (f"{kind}-class" if told else kind))

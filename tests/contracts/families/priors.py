@@ -5,6 +5,9 @@ import torch
 from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import AutoregressivePrior, ExemplarPrior, FlowPrior, MixturePrior, VampPrior
 from vaekit.latents.priors.flow_matching import FlowMatching
+from vaekit.networks.velocity import VelocityMLP
+from vaekit.networks.velocity_transformer import VelocityTransformer
+from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.part import Part
 from vaekit.recipes.second_stage import second_stage
 
@@ -23,7 +26,10 @@ EXAMPLES = {
     "FlowPrior": lambda: moved(FlowPrior(2, "maf", transforms=2, hidden=8)),
     "AutoregressivePrior": lambda: moved(AutoregressivePrior(2, hidden=8, components=3)),
     "VampPrior": lambda: VampPrior([1, 4, 5], components=4),
-    "FlowMatching": lambda: FlowMatching(2, width=8, blocks=1),
+    "FlowMatching": lambda: FlowMatching(VelocityMLP(2, width=8, blocks=1)),
+    "VelocityMLP": lambda: VelocityMLP(2, width=8, blocks=1),
+    "VelocityTransformer": lambda: VelocityTransformer([2, 3, 2], width=8, blocks=1, heads=2),
+    "VelocityUNet": lambda: VelocityUNet([2, 3, 2], [8, 8], blocks=1),
     "TwoStage": lambda: second_stage("two-stage", [2]).model.prior,
     "Fitted": lambda: Fitted(MixturePrior(2, components=3), [2]),
     "ExemplarPrior": lambda: ExemplarPrior([1, 4, 5], exemplars=6, per_step=3),

@@ -56,6 +56,62 @@ class UniformCodes(CodesPrior):
         return torch.randint(self.size, (n, *self.shape), device=self.logits.device)
 
 
+class OrderedCodes(CodesPrior):
+    """p(codes) = prod_i p(i | all before it), the logits of all indices in one pass: positions in reading order, the levels of one after the other.
+
+    A draw takes them in turn. `top` keeps the likeliest few of each index; guidance g makes of the logits free + g (told - free), where free are
+    those of the condition 0, which training must show now and then: above 1, codes are more typical of their condition and less varied.
+
+    References: Stay on topic with Classifier-Free Guidance (Sanchez et al., 2023), section 2, https://arxiv.org/abs/2306.17806
+    """
+
+    takes = frozenset({"top", "guidance"})
+    told: nn.Linear | None
+    """Takes the embedded condition, if there is one; without a bias, so that the condition 0 is none."""
+
+    def forward(self, c: Tensor | None = None) -> "AutoregressiveCodes":
+        return AutoregressiveCodes(self, c if self.told is not None else None)
+
+    @abc.abstractmethod
+    def logits(self, codes: Int[Tensor, "N Q h w"], c: Tensor | None = None) -> Float[Tensor, "N Q h w K"]:
+        """log p up to a constant of every index given those before it, in one pass."""
+
+    @abc.abstractmethod
+    def sample(
+        self, n: int, *, c: Tensor | None = None, temperature: float = 1.0, top: int | None = None, guidance: float = 1.0
+    ) -> Int[Tensor, "n Q h w"]:
+        """n grids, index by index.
+
+        Args:
+            temperature: what the log-probabilities are divided by.
+            top: only the likeliest few of each index are drawn; None for all.
+            guidance: how much the condition counts.
+        """
+
+    def log_prob(self, codes: Int[Tensor, "N Q h w"], c: Tensor | None = None) -> Float[Tensor, "N"]:
+        """log p(codes) in nats, summed over the grid."""
+        logits = self.logits(codes, c)
+        return -F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none").view(len(codes), -1).sum(1)
+
+    def told_and_free(self, c: Tensor | None, guidance: float) -> tuple[Tensor | None, int]:
+        """The conditions of the rows that a draw with guidance carries along: those told, then as many free ones; and 2, or 1 without guidance."""
+        if c is None or self.told is None or guidance == 1.0:
+            return c, 1
+        return torch.cat([c, torch.zeros_like(c)]), 2
+
+
+def drawn(logits: Float[Tensor, "M K"], temperature: float, top: int | None, guidance: float = 1.0, copies: int = 1) -> Int[Tensor, "N"]:
+    """An index from each row of logits; with two copies the rows are those told and then the free ones (`OrderedCodes.told_and_free`)."""
+    if copies == 2:
+        # Normalized first: only probabilities are comparable between the two.
+        told, free = logits.log_softmax(1).chunk(2)
+        logits = free + guidance * (told - free)
+    if top is not None and top < logits.shape[1]:
+        least = logits.topk(top, dim=1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return torch.multinomial((logits / max(temperature, 1e-6)).softmax(1), 1).squeeze(1)
+
+
 class _GatedLayer(nn.Module):
     """Two stacks: `v` sees the rows above and its own, `r` its own row up to its own place, and `v`.
 
@@ -75,7 +131,7 @@ class _GatedLayer(nn.Module):
         return v + F.glu(above, 1), r + self.out(F.glu(beside, 1))
 
 
-class CodePrior(CodesPrior):
+class CodePrior(OrderedCodes):
     """p(codes) = prod over rows, columns and levels of p(i | all before it), by masked convolutions: a small gated PixelCNN.
 
     Positions come in reading order, the levels of one position one after the other. It starts as the uniform distribution. The codes
@@ -92,7 +148,6 @@ class CodePrior(CodesPrior):
     """
 
     undecayed = ("place", "level")
-    takes = frozenset({"top"})
 
     def __init__(self, shape: list[int], size: int, hidden: int = 32, layers: int = 3, condition: int = 0) -> None:
         super().__init__()
@@ -108,9 +163,6 @@ class CodePrior(CodesPrior):
         self.before = nn.Embedding((levels - 1) * size, hidden) if levels > 1 else None
         self.head = nn.Parameter(torch.zeros(levels, size, hidden))
         self.bias = nn.Parameter(torch.zeros(levels, size))
-
-    def forward(self, c: Tensor | None = None) -> "AutoregressiveCodes":
-        return AutoregressiveCodes(self, c if self.told is not None else None)
 
     def _shifted(self, codes: Int[Tensor, "N Q r w"], levels: int) -> Int[Tensor, "N Q r w"]:
         """Each level's indices among the rows of one table for all."""
@@ -131,7 +183,6 @@ class CodePrior(CodesPrior):
         return r.permute(0, 2, 3, 1)
 
     def logits(self, codes: Int[Tensor, "N Q r w"], c: Tensor | None = None) -> Float[Tensor, "N Q r w K"]:
-        """log p up to a constant of every index given those before it, in one pass."""
         x = self.context(codes, c).unsqueeze(1).expand(-1, self.shape[0], -1, -1, -1)
         if self.before is not None:
             known = self.before(self._shifted(codes[:, :-1], self.shape[0] - 1)).cumsum(1)
@@ -143,21 +194,13 @@ class CodePrior(CodesPrior):
         x = F.silu(x + self.mix(x))
         return torch.stack([F.linear(x[:, i], head[i], bias[i]) for i in range(len(head))], dim=1).float()
 
-    def log_prob(self, codes: Int[Tensor, "N Q h w"], c: Tensor | None = None) -> Float[Tensor, "N"]:
-        """log p(codes) in nats, summed over the grid."""
-        logits = self.logits(codes, c)
-        return -F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none").view(len(codes), -1).sum(1)
-
     @torch.no_grad()
-    def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0, top: int | None = None) -> Int[Tensor, "n Q h w"]:
-        """n grids, index by index.
-
-        Args:
-            temperature: what the log-probabilities are divided by.
-            top: only the likeliest few of each index are drawn; None for all.
-        """
+    def sample(
+        self, n: int, *, c: Tensor | None = None, temperature: float = 1.0, top: int | None = None, guidance: float = 1.0
+    ) -> Int[Tensor, "n Q h w"]:
         levels, height, width = self.shape
-        codes = torch.zeros(n, *self.shape, dtype=torch.long, device=self.place.device)
+        c, copies = self.told_and_free(c, guidance)
+        codes = torch.zeros(copies * n, *self.shape, dtype=torch.long, device=self.place.device)
         for row in range(height):
             # No further up does the last layer see.
             first = max(0, row - len(self.layers) - 1)
@@ -165,25 +208,18 @@ class CodePrior(CodesPrior):
                 x = self.context(codes[:, :, first : row + 1], c, first)[:, -1:, column : column + 1].unsqueeze(1)
                 for q in range(levels):
                     logits = self._head(x, self.level[q : q + 1], self.head[q : q + 1], self.bias[q : q + 1])[:, 0, 0, 0]
-                    codes[:, q, row, column] = _drawn(logits / max(temperature, 1e-6), top)
+                    codes[:, q, row, column] = drawn(logits, temperature, top, guidance, copies).repeat(copies)
                     if self.before is not None and q < levels - 1:
                         x = x + self.before(codes[:, q, row, column] + q * self.size)[:, None, None, None]
-        return codes
-
-
-def _drawn(logits: Float[Tensor, "N K"], top: int | None) -> Int[Tensor, "N"]:
-    if top is not None and top < logits.shape[1]:
-        least = logits.topk(top, dim=1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial(logits.softmax(1), 1).squeeze(1)
+        return codes[:n]
 
 
 class AutoregressiveCodes(Distribution):
-    """The distribution of a `CodePrior`, given a condition [N, G] or none: batch shape [N] or [], event shape [Q, h, w]."""
+    """The distribution of an `OrderedCodes`, given a condition [N, G] or none: batch shape [N] or [], event shape [Q, h, w]."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, prior: CodePrior, c: Tensor | None) -> None:
+    def __init__(self, prior: OrderedCodes, c: Tensor | None) -> None:
         super().__init__(torch.Size() if c is None else c.shape[:1], torch.Size(prior.shape), validate_args=False)
         self.prior, self.c = prior, c
 

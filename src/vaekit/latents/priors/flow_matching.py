@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from vaekit.errors import UserError
 from vaekit.latents.base import Prior
+from vaekit.networks.velocity import Velocity
 
 PATHS = ("straight", "cosine")
 
@@ -20,8 +20,14 @@ class FlowMatching(Prior):
         x_t = a(t) e + b(t) z,   loss = |v(x_t, t, c) - (a'(t) e + b'(t) z)|^2,   e ~ N(0, I), t ~ U(0, 1), z a code
 
     The path is "straight" (a = 1 - t, b = t: flow matching) or "cosine" (a = cos(pi t / 2), b = sin(pi t / 2): the diffusion that preserves variance,
-    in its v-parametrization up to a factor of pi / 2). The loss is a sum over the code's dimensions; it is no log-likelihood. Codes should be about
-    standardized (see `Fitted`).
+    in its v-parametrization up to a factor of pi / 2). The loss is a sum over the code's dimensions; it is no log-likelihood.
+
+    The network is told x / s with s^2 = a^2 + b^2, and what it says is added to the best field for codes of N(0, I):
+
+        v = (a a' + b b') / s^2 x + (a b' - a' b) / s f(x / s, t, c)
+
+    so that at its start, where f = 0, the prior is N(0, I), in and out of the network have a variance of about 1, and only what is not Gaussian is
+    left to learn. Codes should therefore be about standardized (see `Fitted`).
 
     A draw takes `steps` steps of Heun's method. Guidance g replaces v by v(none) + g (v(c) - v(none)): above 1, codes are more typical of their
     condition and less varied. The condition "none" is the zero vector, which training must show it now and then.
@@ -29,13 +35,13 @@ class FlowMatching(Prior):
     References:
         Flow Matching for Generative Modeling (Lipman et al., 2022), Eq. 22 and 23, https://arxiv.org/abs/2210.02747
         Progressive Distillation for Fast Sampling of Diffusion Models (Salimans, Ho, 2022), appendix D, https://arxiv.org/abs/2202.00512
+        Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022), section 5 (preconditioning),
+            https://arxiv.org/abs/2206.00364
         Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), Eq. 6, https://arxiv.org/abs/2207.12598
 
     Args:
-        latent: D, the number of latent dimensions.
+        velocity: f; it says what codes there are, vectors or maps.
         path: as above.
-        width, blocks: of the residual dense network.
-        condition: G, the width of the embedded condition, 0 for none.
         steps: of a draw.
 
     Raises:
@@ -44,35 +50,25 @@ class FlowMatching(Prior):
 
     takes = frozenset({"guidance"})
 
-    def __init__(self, latent: int, path: str = "straight", width: int = 512, blocks: int = 4, condition: int = 0, steps: int = 40) -> None:
+    def __init__(self, velocity: Velocity, path: str = "straight", steps: int = 40) -> None:
         super().__init__()
         if path not in PATHS:
             raise UserError(f"A path is {' or '.join(PATHS)}, and not '{path}'.")
-        self.latent, self.path, self.told, self.steps = latent, path, condition, steps
-        self.into = nn.Linear(latent, width)
-        self.time = nn.Sequential(nn.Linear(TIMES, width), nn.SiLU(), nn.Linear(width, width))
-        self.condition = nn.Linear(condition, width, bias=False) if condition else None
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
-        self.out = nn.Linear(width, latent)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.velocity, self.path, self.steps = velocity, path, steps
 
-    def velocity(self, x: Float[Tensor, "N D"], t: Float[Tensor, "N"], c: Float[Tensor, "N G"] | None = None) -> Float[Tensor, "N D"]:
-        """v(x, t, c)."""
-        told = self.time(_waves(t))
-        if self.condition is not None and c is not None:
-            told = told + self.condition(c)
-        h = self.into(x)
-        for block in self.blocks:
-            h = block(h, told)
-        return self.out(F.silu(h)).float()
-
-    def loss(self, code: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None) -> Float[Tensor, "N"]:
+    def loss(self, code: Float[Tensor, "N *E"], c: Float[Tensor, "N G"] | None = None) -> Float[Tensor, "N"]:
         """[N], the squared error of the velocity at one random time, summed over dimensions."""
         noise, t = torch.randn_like(code), torch.rand(len(code), device=code.device)
-        (a, slope_a), (b, slope_b) = (tuple(x.unsqueeze(1) for x in pair) for pair in self._path(t))
+        (a, slope_a), (b, slope_b) = self._path(t.view(-1, *[1] * (code.dim() - 1)))
         wanted = slope_a * noise + slope_b * code
-        return (self.velocity(a * noise + b * code, t, c) - wanted).square().sum(1)
+        return (self.field(a * noise + b * code, t, c) - wanted).square().flatten(1).sum(1)
+
+    def field(self, x: Float[Tensor, "N *E"], t: Float[Tensor, "#N"], c: Float[Tensor, "N G"] | None = None) -> Float[Tensor, "N *E"]:
+        """v(x, t, c)."""
+        (a, slope_a), (b, slope_b) = self._path(t.view(-1, *[1] * (x.dim() - 1)))
+        square = a * a + b * b
+        scale = square.rsqrt()
+        return (a * slope_a + b * slope_b) / square * x + (a * slope_b - slope_a * b) * scale * self.velocity(x * scale, t, c)
 
     def _path(self, t: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """(a, a') and (b, b') at t."""
@@ -84,45 +80,19 @@ class FlowMatching(Prior):
         return (cosine, -half * sine), (sine, half * cosine)
 
     @torch.no_grad()
-    def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0, guidance: float = 1.0) -> Float[Tensor, "n D"]:
+    def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0, guidance: float = 1.0) -> Float[Tensor, "n *E"]:
         """n codes; `temperature` multiplies the noise that they start from."""
-        x = temperature * torch.randn(n, self.latent, device=self.out.weight.device)
-        times = torch.linspace(0, 1, self.steps + 1, device=x.device)
-        for now, then in pairwise(times):
+        device = next(self.velocity.parameters()).device
+        x = temperature * torch.randn(n, *self.velocity.shape, device=device)
+        for now, then in pairwise(torch.linspace(0, 1, self.steps + 1, device=device)):
             slope = self._guided(x, now, c, guidance)
             ahead = self._guided(x + (then - now) * slope, then, c, guidance)
             x = x + 0.5 * (then - now) * (slope + ahead)
         return x
 
     def _guided(self, x: Tensor, t: Tensor, c: Tensor | None, guidance: float) -> Tensor:
-        t = t.expand(len(x))
-        if c is None or self.condition is None or guidance == 1.0:
-            return self.velocity(x, t, c)
-        free = self.velocity(x, t, torch.zeros_like(c))
-        return free + guidance * (self.velocity(x, t, c) - free)
-
-
-TIMES = 64
-"""Sines and cosines that tell the time."""
-
-
-def _waves(t: Float[Tensor, "N"]) -> Float[Tensor, "N 64"]:
-    """sin and cos of the time at periods from a tenth of the unit to four units."""
-    angles = t.unsqueeze(1) * 2 * math.pi * torch.logspace(math.log10(0.25), 1.0, TIMES // 2, device=t.device)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-class _Block(nn.Module):
-    """h + W2 act(W1 act(norm(h) (1 + scale) + shift)), scale and shift told by time and condition; it starts as the identity."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.told = nn.Linear(width, 2 * width)
-        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
-
-    def forward(self, h: Float[Tensor, "N W"], told: Float[Tensor, "N W"]) -> Float[Tensor, "N W"]:
-        scale, shift = self.told(F.silu(told)).chunk(2, dim=1)
-        return h + self.second(F.silu(self.first(F.silu(self.norm(h) * (1 + scale) + shift))))
+        t = t.view(1)
+        if c is None or not self.velocity.condition or guidance == 1.0:
+            return self.field(x, t, c)
+        free = self.field(x, t, torch.zeros_like(c))
+        return free + guidance * (self.field(x, t, c) - free)
