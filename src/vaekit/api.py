@@ -153,7 +153,11 @@ def illustrate(run: Run, dataset: Dataset) -> None:
     with _seeded("pictures"):
         for name, draw in {
             "samples.png": lambda: pictures.grid(model.sample(64, condition=_repeated(condition, 64)), spec),
-            "reconstructions.png": lambda: pictures.reconstructions(batch.x[:32], model.reconstruct(batch[:32]), spec),
+            **(
+                {"reconstructions.png": lambda: pictures.reconstructions(batch.x[:32], model.reconstruct(batch[:32]), spec)}
+                if model.encoder is not None
+                else {}
+            ),
             **({"map.png": lambda: pictures.manifold(model, spec)} if _latent_size(model) == 2 else {}),
         }.items():
             if not (run.path / name).exists():

@@ -21,6 +21,10 @@ from vaekit.part import Part
 
 Code = tuple[Tensor, ...]
 """One entry for each stochastic layer."""
+NO_ENCODER = (
+    "This model has no encoder, as a GAN has none: it makes new images, but no codes of given ones to reconstruct, complete, edit or fit a prior to "
+    "(--recipe conv and vae-gan do)."
+)
 
 
 class VAE(Part):
@@ -59,7 +63,7 @@ class VAE(Part):
         """One pass with k posterior samples for each image, folded into the batch between the encoder and the latent."""
         batch = Batch.of(batch)
         c = self.embed(batch.condition)
-        h = self._encode(batch, c)
+        h = self._features(batch, c)
         return self._observe(batch, h, c, self.anchors(batch.index), k)
 
     def _observe(self, batch: Batch, h: Features, c: Tensor | None, anchors: Anchors | None, k: int) -> VAEOutput:
@@ -83,9 +87,13 @@ class VAE(Part):
             raise UserError("This model is conditional: give each image its class or attributes (Batch.condition).")
         return self.condition(condition)
 
+    def _features(self, batch: Batch, c: Tensor | None) -> Features:
+        """What the latent infers from: the encoder's features, or none at all where q(z|x) = p(z)."""
+        return torch.zeros(len(batch), 0, device=batch.x.device) if self.latent.blind else self._encode(batch, c)
+
     def _encode(self, batch: Batch, c: Tensor | None) -> Features:
         if self.encoder is None:
-            raise UserError("This model has no encoder: it can only generate.")
+            raise UserError(NO_ENCODER)
         x = self.likelihood.input(batch.x)
         if self.sees_mask:
             seen = torch.ones_like(x) if batch.mask is None else batch.mask.to(x.dtype)
@@ -204,7 +212,7 @@ class VAE(Part):
         batch = Batch.of(x).to(self.device)
         with evaluating(self):
             c = self.embed(batch.condition)
-            h, anchors = self._encode(batch, c), self.anchors()
+            h, anchors = self._features(batch, c), self.anchors()
             total = torch.full((len(batch),), -math.inf, device=self.device)
             for start in range(0, k, chunk):
                 out = self._observe(batch, h, c, anchors, min(chunk, k - start))

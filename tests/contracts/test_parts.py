@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.contracts.examples import EXAMPLES, FEATURES, NETS, SHAPE, batch, raw, scrambled, spec_of, vae
+from tests.contracts.families.tokenizers import needs_diffusers
 from vaekit.errors import UserError
 from vaekit.latents import DensityPrior, DiagonalGaussian, Flat, Latent, Posterior
 from vaekit.latents.posteriors import IAF
@@ -45,7 +46,7 @@ def of(interface: type[Part]) -> list[str]:
 
 @pytest.mark.parametrize("name", of(Posterior))
 def test_posteriors(name: str) -> None:
-    check_posterior(EXAMPLES[name](), torch.randn(4, 8))
+    check_posterior(EXAMPLES[name](), FEATURES[name]() if name in FEATURES else torch.randn(4, 8))
 
 
 @pytest.mark.parametrize("name", of(DensityPrior))
@@ -93,6 +94,7 @@ def test_conditions(net: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize(("shape", "levels"), [([1, 28, 28], 2), ([3, 17, 30], 256), ([1, 12, 12], None)], ids=str)
 def test_recipes(name: str, shape: list[int], levels: int | None) -> None:
+    needs_diffusers(name)
     recipe = build_recipe(name, spec_of(shape, levels, classes=("a", "b", "c")), scale=0.25)
     scrambled(recipe.model)
     x = Batch(raw(4, shape, levels), label=torch.tensor([0, 2, -1, 1]), index=torch.arange(4))
@@ -110,6 +112,7 @@ def test_recipes(name: str, shape: list[int], levels: int | None) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_takes_conditions_and_knobs(name: str) -> None:
+    needs_diffusers(name)
     data = spec_of([1, 16, 16], classes=("a", "b", "c"), attributes=("u", "v"))
     small = build_recipe(name, data, condition="class", latent=2, scale=0.25)
     large = build_recipe(name, data, condition="attributes", latent=5, scale=2.0)

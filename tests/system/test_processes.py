@@ -108,6 +108,7 @@ LAYERS = [
     ["evaluation"],
     ["editing"],
     ["recipes", "training"],
+    ["export"],
     ["report"],
     ["testing"],
     ["api"],

@@ -153,5 +153,8 @@ def _summary(run: Any) -> None:
         best = rows[-1]
     names = [name for name in ("elbo", "rate", "distortion") if best[f"val_{name}_nats"] is not None]
     figures = ", ".join(f"{'ELBO' if name == 'elbo' else name} {best[f'val_{name}_nats']:.2f}" for name in names)
-    print(f"{run.path}: validation {figures} nats per image at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training.")
-    print(f"Pictures: {', '.join(p.name for p in sorted(run.path.glob('*.png')))}. Next: vaekit evaluate {run.path}; vaekit sample {run.path} -n 64")
+    blind = run.model.encoder is None
+    found = "it only generates, and has no likelihood to speak of" if blind else f"validation {figures} nats per image"
+    print(f"{run.path}: {found}, at epoch {best['epoch']:g}, {best['seconds']:.0f} s of training.")
+    following = f"vaekit {'quality' if blind else 'evaluate'} {run.path}; vaekit sample {run.path} -n 64"
+    print(f"Pictures: {', '.join(p.name for p in sorted(run.path.glob('*.png')))}. Next: {following}")

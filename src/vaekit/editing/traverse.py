@@ -12,7 +12,7 @@ from vaekit.evaluation.evaluate import evaluate_batches
 from vaekit.evaluation.latent import ACTIVE
 from vaekit.evaluation.passes import Batches, seeded
 from vaekit.latents import Flat
-from vaekit.model import VAE, evaluating
+from vaekit.model import NO_ENCODER, VAE, evaluating
 from vaekit.output import Batch
 
 DRAWS = 4096
@@ -87,6 +87,8 @@ def active_dimensions(model: VAE, batches: Batches) -> Active:
 
 
 def _real(model: VAE) -> None:
+    if model.encoder is None:
+        raise UserError(NO_ENCODER)
     latent = model.latent
     if not isinstance(latent, Flat) or latent.posterior.support != "reals" or "vector" not in latent.gives:
         what = type(latent.posterior).__name__ if isinstance(latent, Flat) else type(latent).__name__

@@ -22,7 +22,7 @@ class LayerStatistics:
         self.images = 0
         self.dimensions = 0
         self.stochastic = False
-        """Whether there is a q(z|x), and not a point."""
+        """Whether there is a q(z|x), and not a point, nor the prior itself, which has nothing to collapse to."""
         self.rate = 0.0
         """Mean KL(q || p) in nats per image, summed over the dimensions."""
         self.mean: Float[Tensor, "D"] | None = None
@@ -43,7 +43,7 @@ class LayerStatistics:
         self.images += new
         weight = new / self.images
         self.dimensions = term.z[0].numel()
-        self.stochastic = term.q is not None
+        self.stochastic = term.q is not None and term.q is not term.p
         self.rate += weight * (term.rate().mean().item() - self.rate)
         if not term.z.is_floating_point():
             size = term.codebook

@@ -21,6 +21,7 @@ UNITS = {
     "bound": "nats per image of a lower bound on the probability of the raw integer values",
     "energy": "an energy that is not normalized, in nats per image: compare it with the same likelihood alone",
 }
+BLIND = "; the codes are drawn from the prior, since there is no encoder: a valid bound, and a very loose one"
 OBSERVED = "; only observed values are scored: a bound on log p(x_obs), its bits per observed dimension"
 LONGEST = 256
 """Latent dimensions up to which each one's rate is listed."""
@@ -68,7 +69,9 @@ def report(
 
     evaluation = evaluate_batches(model, batches(), seed, precision=precision, progress=step(0, 1, known))
     n, latent = len(evaluation.bound), evaluation.latent
-    fidelity = reconstruction_scores(model, spec, batches(), precision=precision, progress=step(n, 1, n))
+    fidelity = None
+    if model.encoder is not None:
+        fidelity = reconstruction_scores(model, spec, batches(), precision=precision, progress=step(n, 1, n))
     iw: tuple[float | None, float | None] = (None, None)
     bounded = evaluation.bound.bounded
     if k and bounded:
@@ -91,12 +94,10 @@ def report(
         "codebook_perplexity": _number(latent.codebook_perplexity),
         "latent_dim": latent.latent_dim,
         "rate_per_dim_nats": None if rates is None or len(rates) > LONGEST else [_number(rate) for rate in rates.tolist()],
-        "psnr_db": _number(fidelity.psnr_db.mean().item()),
-        "ssim": _number(fidelity.ssim.mean().item()),
-        "mse": _number(fidelity.mse.mean().item()),
+        **{name: None if fidelity is None else _number(getattr(fidelity, name).mean().item()) for name in ("psnr_db", "ssim", "mse")},
         "likelihood": next((name for name, part in LIKELIHOODS.items() if type(model.likelihood) is part), type(model.likelihood).__name__),
         "likelihood_kind": model.likelihood.kind,
-        "units": UNITS[model.likelihood.kind] + ("" if observed is None else OBSERVED),
+        "units": UNITS[model.likelihood.kind] + ("" if observed is None else OBSERVED) + (BLIND if model.latent.blind else ""),
         "observed_fraction": observed,
         "label_accuracy": label_accuracy(model, batches(), precision=precision),
         "warning": collapse_warning(latent),

@@ -5,6 +5,7 @@ from vaekit.latents.discrete import Discrete
 from vaekit.latents.flat import Flat
 from vaekit.latents.ladder import Ladder
 from vaekit.latents.posteriors import DiagonalGaussian
+from vaekit.latents.prior_only import PriorOnly
 from vaekit.latents.priors import StandardNormal
 from vaekit.latents.product import Product
 
@@ -18,6 +19,7 @@ __all__ = [
     "Latent",
     "Posterior",
     "Prior",
+    "PriorOnly",
     "Product",
     "StandardNormal",
 ]

@@ -120,6 +120,9 @@ class AnchoredPrior(Part):
 class Latent(Part):
     """q and p together, and how codes reach the decoder."""
 
+    blind: ClassVar[bool] = False
+    """Whether its posterior looks at nothing: the model has no encoder then, and `infer` gets features of width 0."""
+
     @property
     @abc.abstractmethod
     def gives(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from vaekit.objectives.base import Objective
 from vaekit.objectives.bounds import CIWAE, IWAE, MIWAE, Renyi
 from vaekit.objectives.controlled import GECO, Controlled, TargetRate
 from vaekit.objectives.elbo import ELBO
+from vaekit.objectives.no_bound import NoBound
 from vaekit.objectives.routed import PIWAE, STL, DReG
 from vaekit.objectives.schedules import Constant, Cyclical, Schedule, Warmup
 
@@ -19,6 +20,7 @@ __all__ = [
     "Controlled",
     "Cyclical",
     "DReG",
+    "NoBound",
     "Objective",
     "Renyi",
     "Schedule",

@@ -1,7 +1,7 @@
 """Whatever a paper adds to the bound, and the critics that it needs."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -52,6 +52,10 @@ class Critic(Part):
     """Adam's betas; None for those of the run."""
     joint: ClassVar[bool] = False
     """Whether its loss relates the items of a batch to each other: with several processes it then learns from the joined batch."""
+
+    def parts(self, feed: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+        """What each of its steps learns from: all of the feed, as a rule."""
+        return (feed for _ in range(self.steps))
 
     @abc.abstractmethod
     def forward(self, **feeds: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two losses of a critic that tells real from fake."""
+"""The losses of a critic that tells real from fake, and of its opponent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +23,11 @@ class Game:
 GAMES = {
     "hinge": Game(lambda d: F.relu(1 - d), lambda d: F.relu(1 + d), lambda d: -d),
     "non-saturating": Game(lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d)),
+    "wasserstein": Game(lambda d: -d, lambda d: d, lambda d: -d),
 }
 """Hinge: Geometric GAN (Lim, Ye, 2017), Eq. 13, https://arxiv.org/abs/1705.02894. Non-saturating: Generative Adversarial Nets (Goodfellow et al.,
-2014), section 3, https://arxiv.org/abs/1406.2661."""
+2014), section 3, https://arxiv.org/abs/1406.2661. Wasserstein, for a critic whose slope is held: Wasserstein GAN (Arjovsky et al., 2017), Eq. 2 and
+3, https://arxiv.org/abs/1701.07875."""
 
 
 def game(name: str) -> Game:

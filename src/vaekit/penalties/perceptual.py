@@ -13,6 +13,7 @@ from vaekit.errors import UserError
 from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput, fold
 from vaekit.part import Part
+from vaekit.penalties.focal_frequency import FocalFrequency
 from vaekit.penalties.tools import ImagePenalty, per_image
 
 
@@ -76,7 +77,13 @@ class FeatureDistance(nn.Module):
     def __init__(self, path: str) -> None:
         super().__init__()
         if not Path(path).is_file():
-            raise UserError(f"There is no file {path}: `features` is 'lpips' or a TorchScript file (torch.jit.save).")
+            names = ", ".join(f"'{name}'" for name in DISTANCES if name)
+            raise UserError(f"There is no file {path}: `features` is one of {names}, or a TorchScript file (torch.jit.save).")
+        if path.endswith(".onnx"):
+            raise UserError(
+                f"{path} is an ONNX network, which can be run and not differentiated here: write the network it came from as TorchScript "
+                "(torch.jit.save), or convert the file with onnx2torch first."
+            )
         try:
             self.net: Any = torch.jit.load(path, map_location="cpu")
         except RuntimeError as error:
@@ -87,7 +94,12 @@ class FeatureDistance(nn.Module):
         return torch.stack([0.5 * (u - v).float().flatten(1).square().sum(1) for u, v in zip(a, b, strict=True)]).sum(0)
 
 
-DISTANCES: dict[str | None, Callable[[], nn.Module]] = {None: LaplacianPyramid, "lpips": LPIPSDistance}
+DISTANCES: dict[str | None, Callable[[], nn.Module]] = {
+    None: LaplacianPyramid,
+    "pyramid": LaplacianPyramid,
+    "focal-frequency": FocalFrequency,
+    "lpips": LPIPSDistance,
+}
 """Of what `features` may be besides a path."""
 
 
@@ -95,6 +107,8 @@ class Perceptual(ImagePenalty):
     """d(x, m) with m the mean of p(x|z), a sum over values in nats: as it stands (weight 1) it is of the scale of a log-likelihood.
 
     * None: the Laplacian pyramid, an L1 distance in network units (a Laplace noise of width 1 / weight in each band); no network.
+    * "pyramid": the same on images in [0,1], which for pixels is the same.
+    * "focal-frequency": the spectra's squared distance, with the weight on the frequencies that are farthest off, on images in [0,1]; no network.
     * "lpips": LPIPS times the number of values (weight 1: one nat per value where LPIPS is 1), on images in [0,1].
     * a path: half the squared distance of the features of a TorchScript module, on images in [0,1].
 

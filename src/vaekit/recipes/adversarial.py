@@ -1,10 +1,38 @@
 """A second network that learns to tell what is real, of images or of codes."""
 
-from vaekit.objectives import Warmup
-from vaekit.penalties import Adversarial, CodeAdversary, CodeCritic, ImageCritic, pixel_units
-from vaekit.recipes.autoencoders import autoencoder
-from vaekit.recipes.conv import dimensions, variant
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from vaekit.errors import UserError
+from vaekit.latents import PriorOnly, StandardNormal
+from vaekit.model import VAE
+from vaekit.objectives import NoBound, Warmup
+from vaekit.penalties import Adversarial, CodeAdversary, CodeCritic, Discriminator, GeneratorLoss, ImageCritic, pixel_units
+from vaekit.recipes.autoencoders import autoencoder, fixed
+from vaekit.recipes.conv import conv_vae, converged, dimensions, steady_rate, variant
 from vaekit.recipes.recipe import Recipe, Setting, recipe
+from vaekit.training.options import Training
+
+
+class Rules(NamedTuple):
+    """How a GAN is trained: the critic's loss and where its slope is held, the knob of that and its value, its steps, and the images of a batch."""
+
+    loss: str
+    slope: str
+    knob: str
+    strength: float
+    steps: int
+    batch: int
+
+
+LOSSES = {
+    "non-saturating": Rules("non-saturating", "real", "gamma", 0.5, steps=1, batch=64),
+    "wgan-gp": Rules("wasserstein", "between", "lambda", 10.0, steps=5, batch=5 * 32),
+}
+"""R1 and WGAN-GP, the latter with the five steps of its paper (algorithm 1)."""
+SHARE = 0.25
+"""Of the images at which a discriminator's slope is measured."""
 
 
 @recipe(
@@ -46,3 +74,41 @@ def aae(s: Setting) -> Recipe:
     """
     penalty = CodeAdversary(weight=s.knob("adversarial", 0.1 * s.data.dimensions))
     return autoencoder(s, penalty, critics={"code": CodeCritic(dimensions(s), width=s.wide(256))})
+
+
+@recipe(
+    "gan",
+    year=2018,
+    paper="Which Training Methods for GANs do actually Converge? (Mescheder et al.)",
+    url="https://arxiv.org/abs/1801.04406",
+    good_for="sharp new images where no code of a given image and no likelihood is needed: a GAN on the decoder of conv",
+)
+def gan(s: Setting) -> Recipe:
+    """The decoder of `conv` without its encoder, against a discriminator that learns to tell its images from real ones: a GAN, by the same loop as
+    the VAEs beside it. Nothing is averaged over codes, so that its images are sharp; nothing counts what it leaves out, so that it may drop whole
+    kinds of images. It has no codes of given images, and no likelihood to speak of.
+
+    The loss is non-saturating with R1; --set loss=wgan-gp takes a Wasserstein critic, of which five steps go to one of the generator, each on its own
+    fifth of a larger batch.
+    """
+    if not (s.beta is None and s.free_bits is None and s.warmup is None):
+        raise UserError("A gan has no divergence to weigh: leave --beta, --free-bits and --warmup out.")
+    whole = conv_vae(fixed(s))
+    model = VAE(None, PriorOnly(StandardNormal([dimensions(s)])), whole.decoder, whole.likelihood, whole.condition)
+    # Attributes are told to both in the same units; a class is learned by each for itself.
+    told = s.embedding() if s.condition == "class" else model.condition
+    loss, shape = s.knob("loss", "non-saturating"), list(s.data.shape)
+    # Down to a map of 4 x 4 or less, so that the last logits see the whole image.
+    widths = [s.wide(min(32 * 2**i, 256)) for i in range(max(1, math.ceil(math.log2(max(shape[1:]) / 4))))]
+    if loss not in LOSSES:
+        raise UserError(f"A gan has the loss {' or '.join(LOSSES)}, and not '{loss}'.")
+    rules = LOSSES[loss]
+    critic = Discriminator(shape, widths, rules.loss, rules.slope, s.knob(rules.knob, rules.strength), told, SHARE, steps=rules.steps)
+    penalty = GeneratorLoss(**pixel_units(s.data), weight=1.0 * s.data.dimensions)
+    return Recipe(model, NoBound(), (penalty,), {"image": critic}, adversarial_training(s, rules.batch), select="last")
+
+
+def adversarial_training(s: Setting, batch: int) -> Training:
+    """How a generator is trained: without momentum, since its target moves with the critic, and with averaged weights."""
+    rate = steady_rate(5e-4, s.data.dimensions)
+    return replace(converged(s), optimizer="adam", lr=rate, betas=(0.0, 0.99), batch_size=batch, weight_decay=0.0, clip=None)

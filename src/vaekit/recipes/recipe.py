@@ -30,6 +30,8 @@ class Recipe:
     defaults: Training = field(default_factory=Training)
     select: Literal["elbo", "last"] = "elbo"
     """Which weights are the run's model: those with the best validation ELBO, or the last, where the recipe is after something else."""
+    start: int = 1024
+    """How many training images the data-dependent start looks at."""
     name: str = "custom"
     data: DataSpec | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

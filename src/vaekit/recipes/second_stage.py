@@ -1,7 +1,7 @@
 """Priors that are fitted to the codes of a trained model: what `vaekit fit-prior` offers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -10,10 +10,11 @@ from torch import Tensor
 from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, Prior, StandardNormal
 from vaekit.latents.fitted import Fitted
-from vaekit.latents.priors import AutoregressivePrior, FlowPrior, MixturePrior
+from vaekit.latents.priors import AutoregressivePrior, FlowPrior
 from vaekit.latents.priors.code_transformer import CodeTransformer
 from vaekit.latents.priors.codes import CodePrior
 from vaekit.latents.priors.flow_matching import FlowMatching
+from vaekit.latents.priors.full_mixture import FullMixturePrior, components_for
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks import Condition, MLPDecoder, MLPEncoder
@@ -52,14 +53,16 @@ class Kind:
     """A way to fit a prior; for each form of code a function to the prior, or None. G is the width of an embedded condition, 0 for none."""
 
     about: str
-    vector: Callable[[int, int], Prior] | None = None
-    """(D, G) -> a prior of vectors of D numbers."""
+    vector: Callable[[int, int, int], Prior] | None = None
+    """(D, G, number of images) -> a prior of vectors of D numbers."""
     map: Callable[[list[int], int], Prior] | None = None
     """([D, h, w], G) -> a prior of maps."""
     indices: Callable[[list[int], int, int], Prior] | None = None
     """([Q, h, w], K, G) -> a prior of maps of indices below K."""
     conditional: frozenset[str] = frozenset({"vector", "map", "indices"})
     """The forms whose prior knows a condition."""
+    closed: bool = False
+    """Whether its start is the fit, by an algorithm of its own that looks at all codes, and gradient steps only refine it."""
 
     def has(self, form: str, told: int) -> bool:
         return getattr(self, form) is not None and (not told or form in self.conditional)
@@ -76,7 +79,7 @@ def _two_stage(latent: int) -> TwoStage:
 def _velocity(path: str, about: str) -> Kind:
     return Kind(
         about,
-        vector=lambda d, g: FlowMatching(VelocityMLP(d, condition=g), path),
+        vector=lambda d, g, _: FlowMatching(VelocityMLP(d, condition=g), path),
         map=lambda shape, g: FlowMatching(VelocityUNet(shape, [64, 128], condition=g), path),
     )
 
@@ -84,19 +87,24 @@ def _velocity(path: str, about: str) -> Kind:
 KINDS: dict[str, Kind] = {
     "flow-matching": _velocity("straight", "a velocity field that carries noise to codes"),
     "diffusion": _velocity("cosine", "the same along the path of a diffusion"),
-    "gmm": Kind("a mixture of 100 Gaussians", lambda d, g: MixturePrior(d, 100), conditional=frozenset()),
-    "flow": Kind("a neural spline flow, with a density", lambda d, g: FlowPrior(d, "nsf" if d > 1 else "maf", 4, 256, condition=g)),
+    "gmm": Kind(
+        "a mixture of up to 50 Gaussians with full covariances, with a density",
+        lambda d, g, n: FullMixturePrior(d, components_for(d, n)),
+        conditional=frozenset(),
+        closed=True,
+    ),
+    "flow": Kind("a neural spline flow, with a density", lambda d, g, _: FlowPrior(d, "nsf" if d > 1 else "maf", 4, 256, condition=g)),
     "autoregressive": Kind(
         "one dimension after the other, with a density; on indices a PixelCNN",
-        lambda d, g: AutoregressivePrior(d, 512, 16),
+        lambda d, g, _: AutoregressivePrior(d, 512, 16),
         indices=lambda shape, size, g: CodePrior(shape, size, hidden=64, layers=6, condition=g),
         conditional=frozenset({"indices"}),
     ),
     "transformer": Kind("attention over the indices before", indices=lambda shape, size, g: CodeTransformer(shape, size, condition=g)),
-    "two-stage": Kind("a second VAE, of the codes", lambda d, g: _two_stage(d), conditional=frozenset()),
+    "two-stage": Kind("a second VAE, of the codes", lambda d, g, _: _two_stage(d), conditional=frozenset()),
 }
 FORMS = {"vector": "vectors", "map": "maps of numbers", "indices": "maps of indices"}
-DEFAULT_KINDS = {"vector": "flow-matching", "map": "flow-matching", "indices": "autoregressive"}
+DEFAULT_KINDS = {"vector": "gmm", "map": "flow-matching", "indices": "autoregressive"}
 
 
 def form_of(shape: list[int], size: int | None) -> str:
@@ -111,14 +119,17 @@ def form_of(shape: list[int], size: int | None) -> str:
     raise UserError(f"Priors are fitted to vectors, to maps [D, h, w] and to maps of indices, and these codes have the shape {shape}.")
 
 
-def second_stage(kind: str | None, shape: list[int], size: int | None = None, condition: Condition | None = None) -> Recipe:
+def second_stage(kind: str | None, shape: list[int], size: int | None = None, condition: Condition | None = None, count: int = 50_000) -> Recipe:
     """The recipe of a prior for codes [*shape]: of indices below `size`, or of real numbers where that is None; `kind` None for the default.
+
+    Args:
+        count: how many images the codes are of, which limits the parameters of a kind.
 
     Raises:
         UserError: for an unknown kind, or one that does not go with these codes or with a condition.
     """
     form = form_of(shape, size)
-    kind = kind or DEFAULT_KINDS[form]
+    kind = kind or ("flow-matching" if form == "vector" and condition is not None else DEFAULT_KINDS[form])
     if kind not in KINDS:
         raise UserError(f"There is no prior '{kind}' to fit; there are {', '.join(KINDS)}.")
     chosen, told = KINDS[kind], 0 if condition is None else condition.features
@@ -132,9 +143,14 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
         prior = chosen.map(shape, told)
     else:
         assert chosen.vector is not None
-        prior = chosen.vector(shape[0], told)
+        prior = chosen.vector(shape[0], told, count)
     model = Fitted(prior, shape, discrete=size is not None, condition=condition)
-    return Recipe(model, defaults=TRAINING, name=f"prior-{kind}")
+    training = replace(TRAINING, epochs=2, lr=1e-4) if chosen.closed else TRAINING
+    return Recipe(model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}")
+
+
+ALL = 10**9
+"""More codes than there are."""
 
 
 TRAINING = Training(

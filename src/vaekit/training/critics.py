@@ -45,8 +45,8 @@ class Critics:
             feed = {k: v.detach() for k, v in feeds[name].items()}
             if self.shared and critic.joint:
                 feed = {k: _joined(v) for k, v in feed.items()}
-            for _ in range(critic.steps):
-                loss = critic(**feed)
+            for part in critic.parts(feed):
+                loss = critic(**part)
                 loss.backward()
                 gradients = [p.grad for p in critic.parameters() if p.grad is not None]
                 if self.shared:

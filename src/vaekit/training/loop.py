@@ -125,7 +125,7 @@ class Trainer:
                 self.run.forget_after(self.counters.images)
             self.watcher.say(f"Resuming at {self.counters.images:,} of {self.total:,} images.")
         else:
-            rows = epoch_order(self.count, self.training.seed, 0)[:1024]
+            rows = epoch_order(self.count, self.training.seed, 0)[: self.recipe.start]
             seed_step(self.training.seed, 0, -1)
             self.task.initialize(self.data.batch("train", rows, seed=self.training.seed).to(self.device))
             if self.average is not None:

@@ -23,7 +23,7 @@ from vaekit.training.start import start
 
 @dataclass(frozen=True)
 class Codes:
-    """The codes of a split, one draw of q(z|x) for each image: what the prior is to be like is the aggregate posterior, and not its means."""
+    """The codes of a split, draws of q(z|x): what the prior is to be like is the aggregate posterior, and not its means."""
 
     z: Shaped[Tensor, "n *E"]
     size: int | None
@@ -32,8 +32,16 @@ class Codes:
     """[n] long, where the prior is told them."""
 
 
-def codes_of(model: VAE, dataset: Dataset, split: str, told: bool = False, *, seed: int = 0, progress: Progress | None = None) -> Codes:
+CODES = 150_000
+"""As many codes are made of the training images, by up to ten draws for each: with a single draw a prior learns its noise by heart."""
+
+
+def codes_of(
+    model: VAE, dataset: Dataset, split: str, told: bool = False, *, draws: int = 1, seed: int = 0, progress: Progress | None = None
+) -> Codes:
     """The codes of the first stochastic layer (the top of a ladder) for a split; with `told` the class of each image too.
+
+    With several `draws` of q(z|x), all images come once after the other; codes that are points, and no draws, come once.
 
     Raises `UserError` for images without a class where classes are asked for.
     """
@@ -41,9 +49,14 @@ def codes_of(model: VAE, dataset: Dataset, split: str, told: bool = False, *, se
 
     def compute(batch: Batch) -> Tensor:
         c = model.embed(batch.condition)
-        _, terms = model.latent.infer(model._encode(batch, c), anchors=model.anchors(), c=c)
-        size.append(terms[0].codebook)
-        return terms[0].z.cpu()
+        h, anchors, codes = model._encode(batch, c), model.anchors(), []
+        for _ in range(draws):
+            _, terms = model.latent.infer(h, anchors=anchors, c=c)
+            codes.append(terms[0].z.cpu())
+            size.append(terms[0].codebook)
+            if terms[0].q is None:
+                break
+        return torch.stack(codes, dim=1)
 
     total = dataset.size(split)
     z = torch.cat(list(passes(model, dataset.batches(split, 256), compute, seed=seed, progress=progress, total=total)))
@@ -54,7 +67,8 @@ def codes_of(model: VAE, dataset: Dataset, split: str, told: bool = False, *, se
                 "A prior that is told the class needs one for each image, and these data have none or not for all: leave --condition out."
             )
         classes = dataset.labels[dataset.index(split)]
-    return Codes(z, None if z.is_floating_point() else size[0], classes)
+    count = z.shape[1]
+    return Codes(z.transpose(0, 1).flatten(0, 1), None if z.is_floating_point() else size[0], None if classes is None else classes.repeat(count))
 
 
 def fit_prior(
@@ -89,13 +103,16 @@ def fit_prior(
     if condition not in (None, "class"):
         raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
     told = condition == "class" or isinstance(model.condition, ClassCondition)
-    train = codes_of(model, dataset, "train", told, progress=progress)
+    images = dataset.size("train")
+    train = codes_of(model, dataset, "train", told, draws=max(1, min(10, CODES // images)), progress=progress)
     held_out = codes_of(model, dataset, "validation", told, seed=1)
-    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, ClassCondition(len(dataset.spec.classes)) if told else None)
+    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, ClassCondition(len(dataset.spec.classes)) if told else None, images)
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
-    training = recipe.defaults.with_options(**options)
+    # As many passes over the images, whatever the draws of each.
+    training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-class" if told else kind))
+    watcher.say(f"Fitting {kind} to {len(train.z):,} codes of {images:,} images.")
     start(inner, recipe, codes, training, watcher, (), save_seconds)
     fitted: Fitted = load_model(inner.final)[0]
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)

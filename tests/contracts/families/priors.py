@@ -5,6 +5,7 @@ import torch
 from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import AutoregressivePrior, ExemplarPrior, FlowPrior, MixturePrior, VampPrior
 from vaekit.latents.priors.flow_matching import FlowMatching
+from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.networks.velocity import VelocityMLP
 from vaekit.networks.velocity_transformer import VelocityTransformer
 from vaekit.networks.velocity_unet import VelocityUNet
@@ -23,6 +24,7 @@ def moved(part: Part, by: float = 0.2) -> Part:
 
 EXAMPLES = {
     "MixturePrior": lambda: moved(MixturePrior(2, components=5)),
+    "FullMixturePrior": lambda: moved(FullMixturePrior(2, components=3)),
     "FlowPrior": lambda: moved(FlowPrior(2, "maf", transforms=2, hidden=8)),
     "AutoregressivePrior": lambda: moved(AutoregressivePrior(2, hidden=8, components=3)),
     "VampPrior": lambda: VampPrior([1, 4, 5], components=4),

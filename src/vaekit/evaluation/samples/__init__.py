@@ -10,6 +10,7 @@ from vaekit.evaluation.samples.memorization import memorized, nearest
 from vaekit.evaluation.samples.neighbours import Coverage, neighbours
 from vaekit.evaluation.samples.pyramid import sliced_wasserstein
 from vaekit.evaluation.samples.quality import MEASURES, measure_samples
+from vaekit.evaluation.samples.roughness import roughness
 from vaekit.evaluation.samples.space import Space
 from vaekit.evaluation.samples.synthetic import train_on_synthetic
 from vaekit.evaluation.samples.two_sample import TwoSampleTest, classifier_test
@@ -32,6 +33,7 @@ __all__ = [
     "memorized",
     "nearest",
     "neighbours",
+    "roughness",
     "sharpness",
     "sliced_wasserstein",
     "train_on_synthetic",

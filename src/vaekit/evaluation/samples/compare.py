@@ -102,6 +102,8 @@ def _about(run: Run, data: Dataset, ruler: Ruler) -> dict[str, Any]:
         "latent_dim": None,
     }
     if model.encoder is None:
+        if model.latent.blind:
+            found["latent_dim"] = model.latent.prior_codes(1, c=model.embed(held_out(data, ruler.real.test[:1]).condition))[0].numel()
         return found
     rows = ruler.real.test[:SCORED]
     with torch.no_grad():

@@ -13,6 +13,7 @@ from vaekit.evaluation.samples.aggregate import aggregate_test, conditions
 from vaekit.evaluation.samples.choose import choose
 from vaekit.evaluation.samples.memorization import Nearest
 from vaekit.evaluation.samples.real import Pixels, Real, real_images
+from vaekit.evaluation.samples.roughness import roughness
 from vaekit.evaluation.samples.ruler import Ruler
 from vaekit.evaluation.samples.space import Space
 from vaekit.evaluation.samples.synthetic import train_on_synthetic
@@ -44,6 +45,7 @@ MEASURES = {
     "sharpness": Measure("sharpness / data's", "near 1"),
     "diversity": Measure("diversity / data's", "near 1"),
     "memorization": Measure("memorized share", "near the floor"),
+    "roughness": Measure("roughness of the code", "near 1"),
     "prior_test": Measure("posterior told from prior", "near 0.5"),
     "synthetic_accuracy": Measure("train-on-synthetic accuracy", "higher"),
 }
@@ -65,7 +67,8 @@ def measure_samples(
     `measures` holds for each name of `MEASURES` that applies: `value`, `error` (standard error; of the Frechet and the sliced Wasserstein distance
     by bootstrap over the images of both sets, of the kernel distance over ten disjoint blocks), `floor`, `floor_error`, `space` (in which it was
     taken) and `better`. The floor of `synthetic_accuracy` is the accuracy after as many real training images, that of `prior_test` the prior told
-    from itself. A model that is conditional, or has a conditional prior, is given the conditions of the real images.
+    from itself, that of `roughness` the 1 of a linear map. A model that is conditional, or has a conditional prior, is given the conditions of the
+    real images.
 
     Args:
         data: the run's own data, or others brought to the same form.
@@ -99,6 +102,9 @@ def measure_samples(
     else:
         rows["prior_test"] = {"value": tests[0].accuracy, "error": None, "p_value": tests[0].p_value, "floor": tests[1].accuracy, "floor_error": None}
         rows["prior_test"] |= {"space": f"codes ({min(TESTED, len(real.test))} of either side)"}
+    smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
+    if smooth is not None:
+        rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
     if condition is not None and condition.dim() == 1 and data.labels is not None:
         rows["synthetic_accuracy"] = _synthetic(images, condition, real, ruler.seed)
     if picture is not None:

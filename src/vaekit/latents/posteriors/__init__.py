@@ -4,6 +4,7 @@ from vaekit.latents.posteriors.categorical import RelaxedCategorical
 from vaekit.latents.posteriors.flow import IAF, FlowPosterior, PlanarFlow, RadialFlow
 from vaekit.latents.posteriors.full_covariance import FullCovariance
 from vaekit.latents.posteriors.gaussian import DiagonalGaussian
+from vaekit.latents.posteriors.gaussian_map import GaussianMap
 from vaekit.latents.posteriors.hyperbolic import HyperbolicPosterior
 from vaekit.latents.posteriors.laplace import LaplacePosterior
 from vaekit.latents.posteriors.point import PointPosterior
@@ -14,6 +15,7 @@ __all__ = [
     "DiagonalGaussian",
     "FlowPosterior",
     "FullCovariance",
+    "GaussianMap",
     "HyperbolicPosterior",
     "LaplacePosterior",
     "PlanarFlow",
