@@ -6,7 +6,8 @@ Each recipe gets 15 minutes of training (`--minutes`) on one core (`--cores 0 1`
 `shapes` at 32x32 (`--images`), with dense networks (they see about ten times as many images as convolutions) and a code of ten dimensions; beta and
 beta-tc with three seeds, so that the unsupervised ranking (UDR) can compare them. A finished row is one line of `benchmarks/disentanglement.jsonl`
 with every measure, and one traversal in `docs/images/disentanglement/`. A row that has its line is skipped, and a training that was stopped goes on
-from its run folder (`--runs`): stop the script and run it again as you like. At the end `docs/disentanglement.md` is written from the lines. A row that failed is tried again.
+from its run folder (`--runs`): stop the script and run it again as you like. At the end `docs/disentanglement.md` is written from the lines. A row
+that failed is tried again.
 """
 
 import argparse

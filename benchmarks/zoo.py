@@ -122,7 +122,8 @@ def draw(out: Path, target: Path) -> None:
     batch = api.reopen(run).batch("validation", torch.arange(10))
     torch.manual_seed(0)
     samples = run.model.sample(30)
-    x = torch.cat([batch.x.float(), run.model.reconstruct(batch).float(), samples.float()])
+    seen = [] if run.model.encoder is None else [batch.x.float(), run.model.reconstruct(batch).float()]
+    x = torch.cat([*seen, samples.float()])
     grid = pictures.grid(x, spec, columns=10)
     target.parent.mkdir(parents=True, exist_ok=True)
     pictures.save(target, grid)

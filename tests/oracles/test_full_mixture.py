@@ -41,7 +41,9 @@ def test_it_finds_the_density_that_the_codes_are_of() -> None:
     """Held-out codes are told within 0.03 nats of what the density itself tells them; two axis-parallel Gaussians are 0.3 nats worse."""
     torch.manual_seed(0)
     tilted = torch.tensor([[1.0, 0.95], [0.95, 1.0]])
-    true = MixtureSameFamily(Categorical(torch.tensor([0.3, 0.7])), MultivariateNormal(torch.tensor([[2.0, 0.0], [-2.0, 0.0]]), tilted.expand(2, 2, 2)))
+    true = MixtureSameFamily(
+        Categorical(torch.tensor([0.3, 0.7])), MultivariateNormal(torch.tensor([[2.0, 0.0], [-2.0, 0.0]]), tilted.expand(2, 2, 2))
+    )
     prior = FullMixturePrior(2, components=2)
     prior.initialize(true.sample((5000,)))
     z = true.sample((20_000,))
