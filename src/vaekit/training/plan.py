@@ -131,8 +131,9 @@ def cached(task: Task, training: Training, batch: Batch, cache: Path, *more: Any
     """The file in the cache for this network, batch and machine."""
     device = batch.x.device.type
     machine = [torch.__version__, device, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
-    parts = [spec(task.model), spec(task.objective), [spec(p) for p in task._penalties], [spec(c) for c in task._critics[0].values()], list(batch.x.shape), training.optimizer, training.precision]
-    key = json.dumps([*parts, machine, *more], sort_keys=True)
+    parts = [task.model, task.objective, *task._penalties, *task._critics[0].values()]
+    options = [list(batch.x.shape), training.optimizer, training.precision]
+    key = json.dumps([*map(spec, parts), *options, machine, *more], sort_keys=True)
     return cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
 

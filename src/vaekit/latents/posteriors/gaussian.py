@@ -3,14 +3,14 @@
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from vaekit.distributions.scale import deviation
-from vaekit.latents.base import Posterior
+from vaekit.latents.posteriors.dense import DensePosterior
 
 
-class DiagonalGaussian(Posterior):
+class DiagonalGaussian(DensePosterior):
     """q(z|x) = N(z; mu(h), diag sigma^2(h)), with one dense layer to the mean and the log-variance.
 
     The log-variance is kept within [-14, 14]: beyond it, float32 has nothing left to tell.
@@ -24,15 +24,6 @@ class DiagonalGaussian(Posterior):
 
     gives: ClassVar[frozenset[str]] = frozenset({"density", "stopped", "anywhere", "factorized", "moments", "comparable", "divergence", "vector"})
 
-    def __init__(self, features: int, latent: int) -> None:
-        super().__init__()
-        self.latent = latent
-        self.head = nn.Linear(features, 2 * latent)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.latent,)
-
     def forward(self, h: Float[Tensor, "N F"]) -> Distribution:  # type: ignore[override]
-        mean, log_variance = self.head(h).float().chunk(2, dim=-1)
+        mean, log_variance = self.two(h)
         return Independent(Normal(mean, deviation(log_variance), validate_args=False), 1, validate_args=False)

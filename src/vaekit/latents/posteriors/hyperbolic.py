@@ -4,16 +4,16 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaekit.distributions.hyperbolic import WrappedNormal, from_origin
-from vaekit.latents.base import Posterior
+from vaekit.latents.posteriors.dense import DensePosterior
 
 REACH = 5.0
 """How far from the origin a mean may be: further out, float32 cannot tell points of the ball apart."""
 
 
-class HyperbolicPosterior(Posterior):
+class HyperbolicPosterior(DensePosterior):
     """q(z|x): a wrapped normal in the Poincare ball of D dimensions and curvature -1, with one dense layer to its mean and log-scale.
 
     The mean is at the distance 5 tanh(|t| / 5) from the origin in the direction of t(h); the log-scale is kept within [-7, 0.5].
@@ -29,16 +29,7 @@ class HyperbolicPosterior(Posterior):
     support: ClassVar[str] = "ball"
     gives: ClassVar[frozenset[str]] = frozenset({"density", "stopped", "anywhere", "divergence", "vector"})
 
-    def __init__(self, features: int, latent: int) -> None:
-        super().__init__()
-        self.latent = latent
-        self.head = nn.Linear(features, 2 * latent)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.latent,)
-
     def forward(self, h: Float[Tensor, "N F"]) -> WrappedNormal:  # type: ignore[override]
-        tangent, log_scale = self.head(h).float().chunk(2, dim=-1)
+        tangent, log_scale = self.two(h)
         length = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).clamp_min(1e-6)
         return WrappedNormal(from_origin(tangent / length * (REACH * torch.tanh(length / REACH))), log_scale.clamp(-7, 0.5).exp())
