@@ -167,6 +167,20 @@ def test_onnx_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shape: list
     assert torch.allclose(space(images, GREY), torch.stack([2 * x[:, 0, 0, 0], x.mean((1, 2, 3))], 1), atol=1e-6)
 
 
+def test_onnx_runtime_itself(tmp_path: Path) -> None:
+    """A real file, by the real onnxruntime: means over the rows and over the columns of each image."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    images, axes = helper.make_tensor_value_info("images", kind, ["N", 1, 28, 28]), helper.make_tensor("axes", onnx.TensorProto.INT64, [2], [1, 2])
+    node = helper.make_node("ReduceMean", ["images", "axes"], ["features"], keepdims=0)
+    graph = helper.make_graph([node], "means", [images], [helper.make_tensor_value_info("features", kind, ["N", 28])], [axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(tmp_path / "means.onnx"))
+    x = torch.randint(0, 256, (7, 1, 28, 28), dtype=torch.uint8)
+    torch.testing.assert_close(choose(str(tmp_path / "means.onnx"), GREY, "mnist")(x, GREY), x.float().mean((1, 2)) / 255)
+
+
 def test_onnx_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     images = torch.zeros(2, 1, 28, 28)
     with pytest.raises(UserError, match=r"takes images of 3 x 28 x 28 .*, and these are 1 x 28 x 28"):
