@@ -14,6 +14,7 @@ import vaekit
 from tests.system.killing import killed_at
 from vaekit.cli import main
 from vaekit.data import DataSpec
+from vaekit.errors import UserError
 from vaekit.evaluation.samples import measure_samples, roughness
 from vaekit.evaluation.samples.compare import compare
 from vaekit.latents import Flat, PriorOnly, StandardNormal
@@ -221,3 +222,9 @@ def test_roughness_depends_on_the_seed_alone(plain: vaekit.Run) -> None:
     data = vaekit.reopen(plain)
     one, two = (measure_samples(plain, data, n=60)["measures"]["roughness"] for _ in range(2))
     assert one == two
+
+
+@pytest.mark.parametrize("name", ["gan", "vae-gan", "perceptual"])
+def test_pixels_that_know_of_each_other_have_no_mean_to_learn_from(name: str) -> None:
+    with pytest.raises(UserError, match="no mean that a gradient reaches"):
+        vaekit.fit(name, torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), epochs=1, likelihood="causal", scale=0.25, watcher=Silent())

@@ -314,7 +314,8 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
         UserError: see `training.second_stage.fit_prior`.
     """
     run = run if isinstance(run, Run) else load(run)
-    return _fit_prior(run, reopen(run, data), kind, watcher=watcher or Bar(), **options)
+    with _seeded("init", int(options.get("seed") or 0)):
+        return _fit_prior(run, reopen(run, data), kind, watcher=watcher or Bar(), **options)
 
 
 def reopen(run: Run, data: Any = None) -> Dataset:

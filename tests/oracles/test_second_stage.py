@@ -185,6 +185,18 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         with pytest.raises(UserError, match=words):
             second_stage(kind, shape, size, told)
     model = second_stage("gmm", [3]).model
+    with pytest.raises(UserError, match="at least 1, and it is 0"):
+        second_stage(None, [1, 2, 2], 4).model.sample(2, top=0)
     with pytest.raises(UserError, match="no guidance"):
         model.sample(2, guidance=2.0)
     assert math.isfinite(model.sample(2).sum().item())
+
+
+@pytest.mark.parametrize(("latent", "count", "name"), [(4, 1000, "gmm"), (4, 79, "flow-matching"), (600, 50_000, "flow-matching")])
+def test_few_images_and_long_codes_get_no_covariances(latent: int, count: int, name: str) -> None:
+    assert second_stage(None, [latent], count=count).name == f"prior-{name}"
+
+
+def test_large_maps_are_taken_a_few_at_a_time() -> None:
+    assert second_stage(None, [4, 64, 64]).defaults.batch_size == 16
+    assert second_stage(None, [4, 7, 7]).defaults.batch_size == second_stage(None, [4]).defaults.batch_size == 256

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import vaekit
-from tests.contracts.examples import batch, vae
+from tests.contracts.examples import batch, spec_of, vae
 from vaekit.data.cache import cache_folder
 from vaekit.objectives import ELBO
 from vaekit.output import Batch
+from vaekit.recipes import build_recipe
 from vaekit.training import Silent, Training, plan, tune
 from vaekit.training.plan import Chosen, Cost, Plan, fastest
 from vaekit.training.task import Task
@@ -208,3 +209,18 @@ def test_without_tuning_the_plan_is_as_it_was(tmp_path: Path, monkeypatch: pytes
     task, training, x = Task(vae("mlp"), ELBO()), Training(precision="fp32"), batch()
     one, two = (plan.choose(task, training, x, 1000, cache_folder()) for _ in range(2))
     assert one == two and len(clock.asked) == 1 and set(one.costs) == {replace(one.plan, channels_last=last) for last in (False, True)}
+
+
+def test_a_trial_steps_copies_of_the_critics_too() -> None:
+    """What they cost is part of a budget in minutes; the run's own are as they were."""
+    recipe = build_recipe("gan", spec_of([1, 8, 8]), scale=0.25)
+    task = Task(recipe.model, recipe.objective, recipe.penalties, recipe.critics)
+    before = {k: v.clone() for k, v in recipe.critics["image"].state_dict().items()}
+    step = plan.trial(task, Training(precision="fp32"), FP32, batch(4, [1, 8, 8]))
+    with pytest.MonkeyPatch.context() as patch:
+        fed: list[list[str]] = []
+        real = plan.Critics.step
+        patch.setattr(plan.Critics, "step", lambda self, feeds: fed.append(sorted(feeds)) or real(self, feeds))
+        step()
+    assert fed == [["image"]]
+    assert all(torch.equal(v, before[k]) for k, v in recipe.critics["image"].state_dict().items())

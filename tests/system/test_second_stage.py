@@ -1,11 +1,13 @@
 """A prior fitted to the codes of a run, by the command and in Python."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import vaekit
+from tests.system.killing import killed_at
 from vaekit import api
 from vaekit.cli import main
 from vaekit.errors import UserError
@@ -14,7 +16,8 @@ from vaekit.latents.posteriors.gaussian_map import GaussianMap
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks.maps import MapDecoder, MapEncoder
-from vaekit.training import Silent
+from vaekit.saving import load_model
+from vaekit.training import Silent, plan
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +86,27 @@ def test_what_is_refused(runs: Path, tmp_path: Path) -> None:
         fresh.sample(2, guidance=2.0)
     with pytest.raises(UserError, match="condition"):
         fresh.sample(2, condition=1)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_stopped_fit_is_the_same_fit(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_last: bool) -> None:
+    """With the same seed, whatever was drawn before, and in either memory layout: the optimizer's averages have that of the weights."""
+    monkeypatch.setattr(plan, "choose", lambda *_: plan.Chosen(plan.Plan(channels_last=channels_last)))
+    options = {"epochs": 0.05, "batch_size": 64, "save_seconds": 0.0, "precision": "fp32", "seed": 3, "watcher": Silent()}
+    fitted = []
+    for name in ("whole", "stopped"):
+        shutil.copytree(runs / "maps", tmp_path / name, ignore=shutil.ignore_patterns("priors"))
+        torch.rand(7)
+        if name == "stopped":
+            killed_at(5, monkeypatch, lambda: api.fit_prior(tmp_path / "stopped", "flow-matching", **options))
+        fitted.append(api.fit_prior(tmp_path / name, "flow-matching", **options))
+    assert all(run.description["plan"]["channels_last"] == channels_last for run in fitted)
+    whole, stopped = (load_model(run.final)[0].state_dict() for run in fitted)
+    assert all(torch.equal(whole[k], stopped[k]) for k in whole)
+
+
+def test_another_fit_into_the_same_folder(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "flat", tmp_path / "flat", ignore=shutil.ignore_patterns("priors"))
+    api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, watcher=Silent())
+    with pytest.raises(UserError, match=r"another value of --epochs .*: remove .*gmm, or repeat its options"):
+        api.fit_prior(tmp_path / "flat", "gmm", epochs=0.2, watcher=Silent())

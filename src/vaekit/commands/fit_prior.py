@@ -31,5 +31,6 @@ def fit_prior(
     watcher = Silent() if quiet else Bar()
     given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}
     fitted = api.fit_prior(run, prior, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None})
-    last = fitted.metrics()[-1]
-    watcher.say(f"{run} now samples from this prior. Its loss on held-out codes: {-last['val_elbo_nats']:.2f} ({fitted.path}).")
+    losses = [-row["val_elbo_nats"] for row in fitted.metrics() if row["val_elbo_nats"] is not None]
+    loss = f" Its loss on held-out codes: {min(losses):.2f} ({fitted.path})." if losses else ""
+    watcher.say(f"{run} now samples from this prior.{loss}")

@@ -78,6 +78,8 @@ class Fitted(Part):
         for name in more:
             if name not in self.prior.takes:
                 raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out.")
+        if top is not None and top < 1:
+            raise UserError(f"top is how many of each index are kept, at least 1, and it is {top}.")
         if condition is not None and self.condition is None:
             raise UserError("This prior was fitted without a condition: fit it with --condition class to choose one.")
         c = None

@@ -15,7 +15,7 @@ from vaekit.output import VAEOutput, fold
 from vaekit.part import Part
 from vaekit.penalties.gan import GANCritic, game
 from vaekit.penalties.gradient_penalty import between, one_lipschitz, r1, squared_slopes
-from vaekit.penalties.tools import ImagePenalty, per_image
+from vaekit.penalties.tools import ImagePenalty, differentiable_mean, per_image
 
 PENALIZED = ("real", "between")
 
@@ -131,7 +131,7 @@ class GeneratorLoss(ImagePenalty):
 
     def made(self, out: VAEOutput) -> Float[Tensor, "N C H W"]:
         """The model's images, as the discriminator sees them."""
-        x = self.units.to_unit(out.px.mean)
+        x = self.units.to_unit(differentiable_mean(out.px))
         if self.units.levels == 2:
             x = torch.bernoulli(x.detach()) + x - x.detach()
         return self.seen(out, x, out.k)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.data.spec import DataSpec
+from vaekit.errors import UserError
 from vaekit.likelihoods.units import Units
 from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput, fold
@@ -31,6 +32,16 @@ def per_image(values: Float[Tensor, "N"], out: VAEOutput) -> Float[Tensor, "B"]:
 def full_precision(x: Tensor) -> torch.autocast:
     """Where differences of nearly equal numbers are taken: no half precision."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+def differentiable_mean(px: Distribution) -> Float[Tensor, "N C H W"]:
+    """The mean of p(x|z), for a penalty that learns from its gradient.
+
+    Raises `UserError` for pixels that know of those before them: their mean is an average over draws, which no gradient reaches.
+    """
+    if getattr(px, "ordered", False):
+        raise UserError("The causal likelihood has no mean that a gradient reaches, which this recipe's penalty needs: choose another --likelihood.")
+    return px.mean
 
 
 def pixel_units(data: DataSpec) -> dict[str, Any]:
@@ -58,8 +69,7 @@ class ImagePenalty(Penalty):
 
     def means(self, out: VAEOutput, px: Distribution | None = None) -> Float[Tensor, "N C H W"]:
         """The mean of p(x|z) in network units, of the reconstructions or of `px`; values that are not observed are those of the images."""
-        px = out.px if px is None else px
-        mean = self.units.to_unit(px.mean)
+        mean = self.units.to_unit(differentiable_mean(out.px if px is None else px))
         if out.batch.mask is None:
             return mean
         k = len(mean) // len(out.batch)

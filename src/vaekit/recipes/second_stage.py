@@ -1,5 +1,6 @@
 """Priors that are fitted to the codes of a trained model: what `vaekit fit-prior` offers."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from vaekit.latents.priors import AutoregressivePrior, FlowPrior
 from vaekit.latents.priors.code_transformer import CodeTransformer
 from vaekit.latents.priors.codes import CodePrior
 from vaekit.latents.priors.flow_matching import FlowMatching
-from vaekit.latents.priors.full_mixture import FullMixturePrior, components_for
+from vaekit.latents.priors.full_mixture import FullMixturePrior, components_for, enough
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks import Condition, MLPDecoder, MLPEncoder
@@ -129,7 +130,7 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
         UserError: for an unknown kind, or one that does not go with these codes or with a condition.
     """
     form = form_of(shape, size)
-    kind = kind or ("flow-matching" if form == "vector" and condition is not None else DEFAULT_KINDS[form])
+    kind = kind or ("flow-matching" if form == "vector" and not (condition is None and enough(shape[0], count)) else DEFAULT_KINDS[form])
     if kind not in KINDS:
         raise UserError(f"There is no prior '{kind}' to fit; there are {', '.join(KINDS)}.")
     chosen, told = KINDS[kind], 0 if condition is None else condition.features
@@ -146,6 +147,8 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
         prior = chosen.vector(shape[0], told, count)
     model = Fitted(prior, shape, discrete=size is not None, condition=condition)
     training = replace(TRAINING, epochs=2, lr=1e-4) if chosen.closed else TRAINING
+    if form != "vector":  # what a step keeps grows with the map
+        training = replace(training, batch_size=max(8, min(training.batch_size, 2**18 // math.prod(shape))))
     return Recipe(model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}")
 
 

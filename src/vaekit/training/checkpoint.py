@@ -43,7 +43,16 @@ class Checkpoint:
                 index, _, entry = key.partition("/")
                 state.setdefault(int(index), {})[entry] = value
             optimizer.load_state_dict({"state": state, "param_groups": description["param_groups"]})
+            _lay_out(optimizer)
         return metadata["counters"]
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Gives the averages of each parameter its memory layout (channels-last, say): fused optimizers go through all of them in the order of memory."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -22,15 +22,15 @@ class Critics:
     """The critics of a recipe and their optimizers: while the model steps they are frozen, while they step the model is not touched.
 
     With several processes all start from the weights of the first, and step with the mean of their gradients. A critic that relates the items of a
-    batch to each other (`Critic.joint`) is fed the batches of all of them.
+    batch to each other (`Critic.joint`) is fed the batches of all of them; not so for one that is tried `alone`.
     """
 
-    def __init__(self, critics: Mapping[str, Critic], training: Training, device: torch.device) -> None:
+    def __init__(self, critics: Mapping[str, Critic], training: Training, device: torch.device, alone: bool = False) -> None:
         # Whoever froze them before: an optimizer takes what can learn.
         self.critics = {name: critic.to(device).requires_grad_(True) for name, critic in critics.items()}
         self.modules: dict[str, nn.Module] = dict(self.critics)
         self.optimizers = {name: make_optimizer(critic, options_of(critic, training)) for name, critic in self.critics.items()}
-        self.shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        self.shared = not alone and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         for critic in self.critics.values():
             if self.shared:
                 for tensor in (*critic.parameters(), *critic.buffers()):

@@ -43,8 +43,9 @@ def global_norm(parameters: list[torch.Tensor]) -> torch.Tensor:
 def all_finite(parameters: list[torch.Tensor]) -> bool:
     """Whether every gradient is finite: a sum is not as soon as one of its terms is not, and takes several threads where a dot product takes one."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    small = torch._C._nn.flatten_dense_tensors([g for g in gradients if g.numel() <= 65536])  # one call costs more than its arithmetic
-    return math.isfinite(sum([g.sum() for g in gradients if g.numel() > 65536], small.sum()).item())
+    small = [g.flatten() for g in gradients if g.numel() <= 65536]  # joined, since one call costs more than its arithmetic
+    sums = [g.sum() for g in gradients if g.numel() > 65536] + ([torch.cat(small).sum()] if small else [])
+    return math.isfinite(torch.stack(sums).sum().item())
 
 
 def _flat(x: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch import nn
 from vaekit.output import Batch
 from vaekit.part import spec
 from vaekit.saving import save_json
+from vaekit.training.critics import Critics
 from vaekit.training.optimizer import make_optimizer
 from vaekit.training.options import Training
 from vaekit.training.task import Task
@@ -130,7 +131,8 @@ def candidates(training: Training, device: torch.device) -> list[Plan]:
 def cached(task: Task, training: Training, batch: Batch, cache: Path, *more: Any) -> Path:
     """The file in the cache for this network, batch and machine."""
     device = batch.x.device.type
-    machine = [torch.__version__, device, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
+    name = torch.cuda.get_device_name(batch.x.device) if device == "cuda" else device
+    machine = [torch.__version__, name, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
     parts = [task.model, task.objective, *task._penalties, *task._critics[0].values()]
     options = [list(batch.x.shape), training.optimizer, training.precision]
     key = json.dumps([*map(spec, parts), *options, machine, *more], sort_keys=True)
@@ -145,7 +147,7 @@ def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path
     plans = candidates(training, batch.x.device)
     if steps < 200:
         return Chosen(plans[0])
-    path = cached(task, training, batch, cache, "measured", training.compile)
+    path = cached(task, training, batch, cache, "choice", training.compile)
     if path.exists():
         return Chosen.from_json(json.loads(path.read_text()))
     costs = {plan: Cost(seconds) for plan, seconds in measure(task, training, plans, batch).items()}
@@ -195,18 +197,21 @@ def take_turns(steps: Mapping[Plan, Callable[[], None]], device: torch.device, b
 
 
 def trial(task: Task, training: Training, plan: Plan, batch: Batch) -> Callable[[], None]:
-    """A training step of a copy of the task under this plan."""
+    """A training step of a copy of the task and of its critics under this plan."""
     tried = copy.deepcopy(task)
     tried.precision = plan.precision
     plan.apply(tried)
     optimizer = make_optimizer(tried, training)
+    critics = Critics(tried._critics[0], training, batch.x.device, alone=True)
     dimensions = batch.x[0].numel()
     forward = torch.compile(tried) if plan.compile else tried
 
     def step() -> None:
-        (forward(batch).loss / dimensions).backward()
+        made = forward(batch)
+        (made.loss / dimensions).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        critics.step(made.feeds)
 
     return step
 

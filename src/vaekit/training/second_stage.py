@@ -1,5 +1,6 @@
 """A prior fitted to the codes of a finished run, by the loop that trains everything else."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,9 @@ class Codes:
     """[n] long, where the prior is told them."""
 
 
-CODES = 150_000
-"""As many codes are made of the training images, by up to ten draws for each: with a single draw a prior learns its noise by heart."""
+CODES, VALUES = 150_000, 2**27
+"""As many codes are made of the training images, by up to ten draws for each: with a single draw a prior learns its noise by heart. And no more
+values than can be held, 0.5 GB."""
 
 
 def codes_of(
@@ -104,16 +106,20 @@ def fit_prior(
         raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
     told = condition == "class" or isinstance(model.condition, ClassCondition)
     images = dataset.size("train")
-    train = codes_of(model, dataset, "train", told, draws=max(1, min(10, CODES // images)), progress=progress)
     held_out = codes_of(model, dataset, "validation", told, seed=1)
+    draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
+    train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
     recipe = second_stage(kind, list(train.z.shape[1:]), train.size, ClassCondition(len(dataset.spec.classes)) if told else None, images)
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
     # As many passes over the images, whatever the draws of each.
     training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-class" if told else kind))
-    watcher.say(f"Fitting {kind} to {len(train.z):,} codes of {images:,} images.")
-    start(inner, recipe, codes, training, watcher, (), save_seconds)
+    start_all = " It starts from all of them, which takes a minute or more." if recipe.start > 1024 else ""
+    watcher.say(f"Fitting {kind} to {len(train.z):,} codes of {images:,} images.{start_all}")
+    start(inner, recipe, codes, training, watcher, (), save_seconds, afresh=f"remove {inner.path}")
+    if os.environ.get("RANK", "0") != "0":
+        return inner
     fitted: Fitted = load_model(inner.final)[0]
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
     save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})

@@ -47,8 +47,12 @@ def start(
     trackers: tuple[str, ...] = (),
     save_seconds: float = 20.0,
     tune: bool = False,
+    afresh: str = "choose another folder with --out",
 ) -> None:
     """Starts the run of this folder, resumes it, or says that it is finished. `tune` tries more plans (`tune.tune`); a resumed run has its plan.
+
+    Args:
+        afresh: what a person does to start anew instead, the end of a sentence.
 
     Raises:
         UserError: if the folder holds something else, or the machine lacks what is asked for.
@@ -61,9 +65,9 @@ def start(
     keep_freed_memory()
     options = identity(recipe, data, training)
     if run.exists:
-        refuse_other(run, options)
+        refuse_other(run, options, afresh)
         if run.finished:
-            watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; start afresh in another folder with --out.")
+            watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; to start afresh, {afresh}.")
             return
     elif run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
         raise UserError(f"{run.path} exists and is no run: choose another folder with --out.")
@@ -145,7 +149,7 @@ def check_machine(training: Training, trackers: tuple[str, ...]) -> None:
             raise UserError(f"The tracker '{name}' is not installed: pip install {name}.")
 
 
-def refuse_other(run: Run, options: dict[str, Any]) -> None:
+def refuse_other(run: Run, options: dict[str, Any], afresh: str) -> None:
     """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
     there = run.description["options"]
     now = json.loads(json.dumps(options))
@@ -153,6 +157,4 @@ def refuse_other(run: Run, options: dict[str, Any]) -> None:
         if there.get(key) != now[key]:
             name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
             figures = "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {there.get(key)}, now {now[key]})"
-            raise UserError(
-                f"{run.path} holds a run with another value of {name}{figures}: choose another folder with --out, or repeat its options to resume it."
-            )
+            raise UserError(f"{run.path} holds a run with another value of {name}{figures}: {afresh}, or repeat its options to resume it.")

@@ -27,7 +27,7 @@ def tune(task: Task, training: Training, batch: Batch, steps: int, cache: Path, 
     Args:
         alone: whether this is the only process of the run; else threads and compilation stay as they are.
     """
-    path = cached(task, training, batch, cache, "tuned", training.compile, alone)
+    path = cached(task, training, batch, cache, "tuning", training.compile, alone)
     costs = dict(Chosen.from_json(json.loads(path.read_text())).costs) if path.exists() else {}
     plans = candidates(training, batch.x.device)
     plain = plans[0]
