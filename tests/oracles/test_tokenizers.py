@@ -278,9 +278,11 @@ def test_knobs(diffusers: None) -> None:
     assert isinstance(focal.penalties[0]._distance[0], FocalFrequency) and focal.penalties[0].schedule.at(1.0) == 3.0
     for options, sentence in (
         ({"knobs": {"f": 3}}, "one of 2, 4, 8, 16, 32, and it is 3"),
+        ({"knobs": {"start": 2}}, "below 1, and it is 2"),
+        ({"knobs": {"strength": -1}}, "give 0 or more"),
         ({"likelihood": "mixture"}, "laplace or gaussian"),
         ({"knobs": {"adversarial": 1.5}}, "above 0 and below 1"),
-        ({"knobs": {"perceptual": "none.pt"}}, "no file none.pt: `features` is one of 'pyramid', 'focal-frequency', 'lpips'"),
+        ({"knobs": {"perceptual": "none.pt"}}, "or a TorchScript file, and 'none.pt' is neither"),
     ):
         with pytest.raises(UserError, match=sentence):
             build_recipe("tokenizer-kl", data, scale=0.25, **options)

@@ -45,7 +45,7 @@ def export(
     name = to_diffusers(loaded.model, loaded.spec, scale, out_)
     if json_:
         figures = {"mean": scale.mean, "std": scale.std, "images": scale.images}
-        print(json.dumps({"class": name, "folder": str(out_), "scaling_factor": 1 / scale.std, "codes": figures}))
+        print(json.dumps({"class": name, "folder": str(out_), "scaling_factor": scale.factor, "codes": figures}))
         return
-    print(f"{out_} is an {name} of diffusers: diffusers.{name}.from_pretrained('{out_}'), with images on [-1,1].")
-    print(f"scaling_factor {1 / scale.std:.4g}: the codes of {scale.images:,} training images have the standard deviation {scale.std:.4g}.")
+    print(f"{out_} holds diffusers' {name}: diffusers.{name}.from_pretrained('{out_}'), with images on [-1,1].")
+    print(f"scaling_factor {scale.factor:.4g}: the codes of {scale.images:,} training images have the standard deviation {scale.std:.4g}.")

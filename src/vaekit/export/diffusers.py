@@ -29,6 +29,11 @@ class CodeScale:
     std: float
     images: int
 
+    @property
+    def factor(self) -> float:
+        """What brings the codes to a standard deviation of 1."""
+        return 1 / max(self.std, 1e-12)
+
 
 def code_scale(model: VAE, batches: Batches, *, seed: int = 0, progress: Progress | None = None) -> CodeScale:
     """The scale of the codes of these images, as diffusers' `encode` gives them.
@@ -74,7 +79,7 @@ def to_diffusers(model: VAE, spec: DataSpec, scale: CodeScale, folder: str | Pat
     tensors = {f"encoder.{k}": v for k, v in encoder.net.state_dict().items()}
     tensors |= {f"decoder.{k}": v for k, v in decoder.net.state_dict().items()}
     tensors |= {f"post_quant_conv.{k}": v for k, v in decoder.post_quant_conv.state_dict().items()}
-    config = _config(encoder, spec) | {"scaling_factor": 1 / max(scale.std, 1e-12)}
+    config = _config(encoder, spec) | {"scaling_factor": scale.factor}
     if isinstance(latent, Discrete):
         tensors |= _quantizer(encoder, latent)
         config |= {"latent_channels": latent.quantizer.channels, "num_vq_embeddings": latent.quantizer.size}

@@ -1,6 +1,7 @@
 """The autoencoders of latent diffusion: maps of numbers, or of indices, for another model to learn."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vaekit.data.spec import DataSpec
@@ -53,6 +54,8 @@ def tokenizer(s: Setting, quantized: bool, moments: int, code: Any) -> Recipe:
     penalties, critics = perceptual(s), {}
     pull = s.knob("adversarial", 0.5)
     start, lr = s.knob("start", 0.3), s.knob("critic_lr", 4e-4)
+    if not 0 <= start < 1:
+        raise UserError(f"start is the fraction of the run at which the critic sets in, at least 0 and below 1, and it is {start}.")
     if pull != 0:
         penalties += (PatchAdversarial(**pixel_units(s.data), pull=pull, weight=Onset(start)),)
         critics = {"image": ImageCritic(s.data.shape[0], [s.wide(w) for w in (32, 64, 128)], lr=lr)}
@@ -64,6 +67,10 @@ def perceptual(s: Setting) -> tuple[Penalty, ...]:
     kind = s.knob("perceptual", "pyramid")
     own = STRENGTHS.get(kind, 1.0) * (s.data.dimensions if kind == "ms-ssim" else 1.0)
     strength = s.knob("strength", own)
+    if kind not in (*STRENGTHS, "none") and not Path(kind).is_file():
+        raise UserError(f"perceptual is one of {', '.join(STRENGTHS)}, none, or a TorchScript file, and '{kind}' is neither.")
+    if strength < 0:
+        raise UserError(f"strength multiplies a distance that is to become small, and it is {strength}: give 0 or more.")
     if kind == "none" or strength == 0:
         return ()
     units = pixel_units(s.data)
@@ -113,6 +120,10 @@ def tokenizer_vq(s: Setting) -> Recipe:
     codebook is K, commitment the weight of what holds the features near their codes; the rest is that of `tokenizer-kl`, without --beta.
     """
     size, beta = s.knob("codebook", 1024), s.knob("commitment", 0.25)
+    if size < 2:
+        raise UserError(f"codebook is how many values an index can take, at least 2, and it is {size}.")
+    if s.beta is not None or s.free_bits is not None or s.warmup is not None:
+        raise UserError("The indices of tokenizer-vq cost the same whatever they are: leave --beta, --free-bits and --warmup out.")
 
     def code(features: int, latent: int, grid: list[int]) -> Latent:
         return Discrete(EMAVectorQuantizer(features, size, beta), UniformCodes([1, *grid], size))
