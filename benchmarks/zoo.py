@@ -27,7 +27,7 @@ ROOT = HERE.parent
 ROWS, PICTURES, PAGE = HERE / "zoo.jsonl", ROOT / "docs" / "images" / "zoo", ROOT / "docs" / "zoo.md"
 
 SHAPES = ("beta", "annealed", "beta-tc", "factor", "dip-i", "dip-ii", "joint")
-GREY = ("ms-ssim", "perceptual", "vae-gan", "vq", "vq-ema", "rvq", "grouped-vq", "fsq", "lfq")
+GREY = ("ms-ssim", "perceptual", "vae-gan", "gan", "tokenizer-kl", "tokenizer-vq", "vq", "vq-ema", "rvq", "grouped-vq", "fsq", "lfq")
 OPTIONS = {"semi-supervised": ["--labels", "1000"], "missing": ["--missing", "0.5"]}
 DATA = {
     "bits": ("fashion-mnist", ["--binarize"], "Fashion-MNIST, binarized"),
