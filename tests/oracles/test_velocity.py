@@ -7,12 +7,10 @@ from tests.contracts.examples import scrambled
 from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors.flow_matching import FlowMatching
 from vaekit.networks.velocity import Velocity, VelocityMLP
-from vaekit.networks.velocity_transformer import VelocityTransformer
 from vaekit.networks.velocity_unet import VelocityUNet
 
 FIELDS = {
     "mlp": lambda shape, g=0: VelocityMLP(shape[0], width=8, blocks=1, condition=g),
-    "transformer": lambda shape, g=0: VelocityTransformer(shape, width=8, blocks=2, heads=2, condition=g),
     "unet": lambda shape, g=0: VelocityUNet(shape, [8, 16], blocks=1, condition=g),
 }
 MAPS = [name for name in FIELDS if name != "mlp"]
@@ -56,7 +54,6 @@ def test_maps_that_are_the_same_everywhere_are_learnt(name: str) -> None:
     torch.manual_seed(0)
     z = 2 + torch.randn(512, 1, 1, 1) + 0.2 * torch.randn(512, 1, 3, 3)
     fields = {
-        "transformer": lambda: VelocityTransformer([1, 3, 3], width=32, blocks=2, heads=2),
         "unet": lambda: VelocityUNet([1, 3, 3], [16, 16], 1),
     }
     model = Fitted(FlowMatching(fields[name](), steps=10), [1, 3, 3])

@@ -7,7 +7,6 @@ from vaekit.latents.priors import AutoregressivePrior, ExemplarPrior, FlowPrior,
 from vaekit.latents.priors.flow_matching import FlowMatching
 from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.networks.velocity import VelocityMLP
-from vaekit.networks.velocity_transformer import VelocityTransformer
 from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.part import Part
 from vaekit.recipes.second_stage import second_stage
@@ -30,7 +29,6 @@ EXAMPLES = {
     "VampPrior": lambda: VampPrior([1, 4, 5], components=4),
     "FlowMatching": lambda: FlowMatching(VelocityMLP(2, width=8, blocks=1)),
     "VelocityMLP": lambda: VelocityMLP(2, width=8, blocks=1),
-    "VelocityTransformer": lambda: VelocityTransformer([2, 3, 2], width=8, blocks=1, heads=2),
     "VelocityUNet": lambda: VelocityUNet([2, 3, 2], [8, 8], blocks=1),
     "TwoStage": lambda: second_stage("two-stage", [2]).model.prior,
     "Fitted": lambda: Fitted(MixturePrior(2, components=3), [2]),
