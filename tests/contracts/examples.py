@@ -20,7 +20,7 @@ from vaekit.networks import (
     ResNetDecoder,
     ResNetEncoder,
 )
-from vaekit.objectives import ELBO, IWAE, Constant, Cyclical, Warmup
+from vaekit.objectives import ELBO, IWAE, Annealing, Constant, Cyclical, Warmup
 from vaekit.output import Batch
 from vaekit.part import Part
 
@@ -94,6 +94,7 @@ EXAMPLES = {
     "IWAE": lambda: IWAE(4),
     "Constant": Constant,
     "Warmup": Warmup,
+    "Annealing": Annealing,
     "Cyclical": Cyclical,
 }
 FEATURES: dict = {}

@@ -9,11 +9,12 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from tests.contracts.examples import batch, scrambled, vae
 from vaekit.distributions import kl
+from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks import Decoder, Encoder
-from vaekit.objectives import ELBO, IWAE, Constant, Cyclical, Warmup
+from vaekit.objectives import ELBO, IWAE, Annealing, Constant, Cyclical, Warmup
 
 
 class Flatten(Encoder):
@@ -160,6 +161,10 @@ def test_schedules() -> None:
     assert [warmup.at(f) for f in (0.0, 0.1, 0.2, 0.9)] == [0.0, 1.0, 2.0, 2.0]
     cycle = Cyclical(cycles=4, ramp=0.5, end=1.0)
     assert [cycle.at(f) for f in (0.0, 0.0625, 0.125, 0.2, 0.25, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 1.0, 0.0, 1.0])
+    falling = Annealing(0.5, 64.0, 4.0)
+    assert [falling.at(f) for f in (0.0, 0.125, 0.25, 0.5, 1.0)] == pytest.approx([64.0, 32.0, 16.0, 4.0, 4.0])
+    with pytest.raises(UserError, match="above 0"):
+        Annealing(0.5, 64.0, 0.0)
     assert Constant(3.0).at(0.5) == 3.0
     objective = ELBO(beta=warmup)
     assert objective.progress(0.1) == {"beta": 1.0} and objective.beta.item() == 1.0

@@ -6,7 +6,7 @@ from vaekit.objectives.controlled import GECO, Controlled, TargetRate
 from vaekit.objectives.elbo import ELBO
 from vaekit.objectives.no_bound import NoBound
 from vaekit.objectives.routed import PIWAE, STL, DReG
-from vaekit.objectives.schedules import Constant, Cyclical, Schedule, Warmup
+from vaekit.objectives.schedules import Annealing, Constant, Cyclical, Schedule, Warmup
 
 __all__ = [
     "CIWAE",
@@ -16,6 +16,7 @@ __all__ = [
     "MIWAE",
     "PIWAE",
     "STL",
+    "Annealing",
     "Constant",
     "Controlled",
     "Cyclical",

@@ -2,6 +2,7 @@
 
 import abc
 
+from vaekit.errors import UserError
 from vaekit.part import Part
 
 
@@ -37,6 +38,26 @@ class Warmup(Schedule):
     def at(self, fraction: float) -> float:
         done = 1.0 if self.fraction <= 0 else min(fraction / self.fraction, 1.0)
         return self.start + done * (self.end - self.start)
+
+
+class Annealing(Schedule):
+    """From `start` to `end` by equal factors in equal times over the first `fraction` of the run, then `end`.
+
+    References: beta-Annealed Variational Autoencoder for glitches (Sankarapandian, Kulis, 2021), https://arxiv.org/abs/2107.10667
+
+    Raises:
+        UserError: where either end is not above 0.
+    """
+
+    def __init__(self, fraction: float = 0.6, start: float = 64.0, end: float = 1.0) -> None:
+        super().__init__()
+        if not (start > 0 and end > 0):
+            raise UserError(f"A weight falls by factors between two numbers above 0, and not from {start:g} to {end:g}.")
+        self.fraction, self.start, self.end = fraction, start, end
+
+    def at(self, fraction: float) -> float:
+        done = 1.0 if self.fraction <= 0 else min(fraction / self.fraction, 1.0)
+        return self.end if done == 1.0 else self.start * (self.end / self.start) ** done
 
 
 class Cyclical(Schedule):

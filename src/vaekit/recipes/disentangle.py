@@ -1,11 +1,18 @@
-"""Codes whose dimensions are to be independent: each adds a measure of their dependence to the bound."""
+"""Codes whose dimensions are to mean one thing each: what they may carry is kept short, or a measure of their dependence is added to the bound.
+
+All but `annealed` start with a heavy divergence, which falls over the first 60 % of the run (`start`, a knob). A code that may say little at first
+says what saves the most distortion, the position of a shape, in the fewest dimensions, and along the prior's axes; the next factors then find
+dimensions of their own. A code that is free from the first step spreads position over three or four dimensions and does not leave them again.
+"""
 
 from dataclasses import replace
 
-from vaekit.objectives import ELBO, Warmup
+from vaekit.errors import UserError
+from vaekit.objectives import ELBO, Annealing, Warmup
 from vaekit.penalties import DIP, CodeDiscriminator, FactorTC, TotalCorrelation
 from vaekit.recipes.conv import dimensions, variant
 from vaekit.recipes.mlp import nets
+from vaekit.recipes.objectives import refuse, usual_rate
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
 LATENT = 10
@@ -17,9 +24,55 @@ def few(s: Setting) -> Setting:
     return s if s.latent else replace(s, latent=LATENT)
 
 
-def bound(s: Setting) -> ELBO:
-    """The ELBO with a weight of 1 on the divergence: what `beta` multiplies in these recipes is the total correlation alone."""
-    return replace(s, beta=1.0).objective(warmup=0.1)
+def bound(s: Setting, weight: float | None = None) -> ELBO:
+    """The ELBO whose divergence falls from `start` to its weight; a `start` that is not above the weight gives a constant one after a warm-up.
+
+    What a nat of code saves at most grows with the number of pixels. One for each 16 of them is about the price at which shapes that fill a tenth
+    of the image begin to use the code.
+    """
+    end = weight or (1.0 if s.beta is None else s.beta)
+    usual = end if s.warmup is not None or end < 1 else max(end, s.data.dimensions / 16)
+    start = s.knob("start", float(usual))
+    if start <= end:
+        return replace(s, beta=end).objective(warmup=0.1)
+    if s.warmup is not None:
+        raise UserError("--warmup and --set start= cannot both decide how the divergence begins: leave one of them out.")
+    return ELBO(beta=Annealing(0.6, start, end), free_bits=s.free_bits or 0.0)
+
+
+@recipe(
+    "beta",
+    year=2017,
+    paper="beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al.)",
+    url="https://openreview.net/forum?id=Sy2fzU9gl",
+    good_for="latent dimensions that each mean one thing, at the price of blurrier pictures; below 1 (--beta 0.3) sharper pictures instead",
+)
+def beta(s: Setting) -> Recipe:
+    """The divergence counts beta times, so that each nat of code must save more than beta nats of distortion. A tighter code is pressed to use its
+    dimensions for what varies independently, which often makes them meaningful. The price is blur: details that cost more than they save are
+    dropped.
+    """
+    own = s.knob("beta", 4.0)
+    return variant(s, None, bound(s, own if s.beta is None else s.beta), select="last", networks=nets(s))
+
+
+@recipe(
+    "annealed",
+    year=2018,
+    paper="Understanding disentangling in beta-VAE (Burgess et al.)",
+    url="https://arxiv.org/abs/1804.03599",
+    good_for="latent dimensions that each mean one thing, with sharper pictures than beta: what the code may carry grows over the run",
+)
+def annealed(s: Setting) -> Recipe:
+    """The code is given a capacity in nats that grows over the run, and is held to it by gamma |KL - C|. What matters most to the reconstruction is
+    learned first, one factor after the other, each in a dimension that is free by then. The final capacity, and not beta, decides how much detail
+    is kept. gamma must exceed what a nat of code saves at most, which grows with the number of pixels.
+    """
+    refuse(s, beta="its weight is gamma (--set gamma=100)")
+    rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
+    gamma = s.knob("gamma", float(max(10, s.data.dimensions / 8)))
+    objective = ELBO(capacity=rise, gamma=gamma, free_bits=s.free_bits or 0.0)
+    return variant(s, None, objective, select="last", networks=nets(s))
 
 
 @recipe(
@@ -40,7 +93,7 @@ def beta_tc(s: Setting) -> Recipe:
     beta = s.knob("beta", 6.0 if s.beta is None else s.beta)
     estimator = s.knob("estimator", "stratified")
     penalty = TotalCorrelation(s.data.count, estimator, weight=Warmup(0.1, 0.0, beta - 1))
-    return variant(s, None, bound(s), penalty, select="last", networks=nets(s))
+    return variant(s, None, bound(s, 1.0), penalty, select="last", networks=nets(s))
 
 
 @recipe(
@@ -57,7 +110,7 @@ def factor(s: Setting) -> Recipe:
     s = few(s)
     penalty = FactorTC(weight=Warmup(0.1, 0.0, s.knob("gamma", 10.0)))
     critic = CodeDiscriminator(dimensions(s), width=s.wide(256))
-    return variant(s, None, s.objective(warmup=0.1), penalty, critics={"code": critic}, select="last", networks=nets(s))
+    return variant(s, None, bound(s), penalty, critics={"code": critic}, select="last", networks=nets(s))
 
 
 @recipe(
@@ -74,7 +127,7 @@ def dip_i(s: Setting) -> Recipe:
     s = few(s)
     off = s.knob("off_diagonal", 10.0)
     penalty = DIP("I", off, s.knob("diagonal", 10 * off), weight=Warmup(0.1))
-    return variant(s, None, s.objective(warmup=0.1), penalty, select="last", networks=nets(s))
+    return variant(s, None, bound(s), penalty, select="last", networks=nets(s))
 
 
 @recipe(
@@ -91,4 +144,4 @@ def dip_ii(s: Setting) -> Recipe:
     s = few(s)
     off = s.knob("off_diagonal", 10.0)
     penalty = DIP("II", off, s.knob("diagonal", off), weight=Warmup(0.1))
-    return variant(s, None, s.objective(warmup=0.1), penalty, select="last", networks=nets(s))
+    return variant(s, None, bound(s), penalty, select="last", networks=nets(s))

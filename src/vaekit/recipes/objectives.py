@@ -4,9 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from vaekit.errors import UserError
-from vaekit.objectives import CIWAE, ELBO, GECO, IWAE, MIWAE, PIWAE, STL, Cyclical, DReG, Objective, Renyi, TargetRate, Warmup
+from vaekit.objectives import CIWAE, ELBO, GECO, IWAE, MIWAE, PIWAE, STL, Cyclical, DReG, Objective, Renyi, TargetRate
 from vaekit.recipes.conv import dimensions, variant
-from vaekit.recipes.mlp import nets
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
 RAINFORTH: dict[str, Any] = {
@@ -14,40 +13,6 @@ RAINFORTH: dict[str, Any] = {
     "paper": "Tighter Variational Bounds are Not Necessarily Better (Rainforth et al.)",
     "url": "https://arxiv.org/abs/1802.04537",
 }
-
-
-@recipe(
-    "beta",
-    year=2017,
-    paper="beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al.)",
-    url="https://openreview.net/forum?id=Sy2fzU9gl",
-    good_for="latent dimensions that each mean one thing, at the price of blurrier pictures; below 1 (--beta 0.3) sharper pictures instead",
-)
-def beta(s: Setting) -> Recipe:
-    """The divergence counts beta times, so that each nat of code must save more than beta nats of distortion. A tighter code is pressed to use its
-    dimensions for what varies independently, which often makes them meaningful. The price is blur: details that cost more than they save are
-    dropped.
-    """
-    own = s.knob("beta", 4.0)
-    return variant(s, objective=replace(s, beta=own if s.beta is None else s.beta).objective(warmup=0.1), select="last", networks=nets(s))
-
-
-@recipe(
-    "annealed",
-    year=2018,
-    paper="Understanding disentangling in beta-VAE (Burgess et al.)",
-    url="https://arxiv.org/abs/1804.03599",
-    good_for="latent dimensions that each mean one thing, with sharper pictures than beta: what the code may carry grows over the run",
-)
-def annealed(s: Setting) -> Recipe:
-    """The code is given a capacity in nats that grows over the run, and is held to it by gamma |KL - C|. What matters most to the reconstruction is
-    learned first, one factor after the other, each in a dimension that is free by then. The final capacity, and not beta, decides how much detail
-    is kept.
-    """
-    refuse(s, beta="its weight is gamma (--set gamma=10)")
-    rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
-    objective = ELBO(capacity=rise, gamma=s.knob("gamma", 10.0), free_bits=s.free_bits or 0.0)
-    return variant(s, None, objective, select="last", networks=nets(s))
 
 
 @recipe(
