@@ -26,6 +26,7 @@ from vaekit.training.ema import Average
 from vaekit.training.optimizer import all_finite, global_norm, make_optimizer, set_rate
 from vaekit.training.options import Training
 from vaekit.training.order import derived_seed, epoch_order, seed_step
+from vaekit.training.pace import Pace
 from vaekit.training.plan import Plan
 from vaekit.training.progress import Watcher
 from vaekit.training.stopping import Interrupted, asked_to_stop
@@ -91,6 +92,7 @@ class Trainer:
         self.average = Average(self.model, training.ema) if training.ema > 0 else None
         self.counters = Counters()
         self.checkpoint = Checkpoint(run.checkpoints)
+        self.pace = Pace(training.minutes, accelerator)
         self.pending_best: dict[str, Tensor] | None = None
         self.prepared, prepared = accelerator.prepare(self.task, optimizer)
         # Accelerate's optimizer is needed where a loss is scaled; elsewhere it is the plain one with a cost for each step.
@@ -105,6 +107,7 @@ class Trainer:
         gc.collect()
         gc.freeze()
         self.watcher.start(self.counters.images, self.total)
+        self.pace.begin(self.counters.images, self.total)
         try:
             with asked_to_stop() as asked:
                 while self.counters.images < self.total:
@@ -144,6 +147,7 @@ class Trainer:
             began = time.perf_counter()
             good = self._step(order[start : start + size], epoch)
             self.counters.seconds += time.perf_counter() - began
+            self._keep_pace()
             if not good and self.counters.in_a_row >= PATIENCE:
                 self._roll_back()
                 return
@@ -157,6 +161,20 @@ class Trainer:
             self._save()
         if self.counters.images < self.total:
             self._stop_if(asked)
+
+    def _keep_pace(self) -> None:
+        """A run of so many minutes gets another length where the speed is not what it was measured to be."""
+        images, before = self.counters.images, self.total
+        self.total = self.pace.total(images, before, self.counters.seconds)
+        if self.total == before:
+            return
+        if self.accelerator.is_main_process:
+            self.run.describe(plan=self.run.description["plan"] | {"images": self.total})
+        self.watcher.stop()
+        self.watcher.say(
+            f"The machine's speed is not what it was at the start: {self.total:,} images, and not {before:,}, fit into the minutes asked for."
+        )
+        self.watcher.start(images, self.total)
 
     def _stop_if(self, asked: list[int]) -> None:
         if asked:
