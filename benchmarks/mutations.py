@@ -77,29 +77,29 @@ MUTATIONS = (
         "importance weights: the sign", "objectives/weights.py", "log_w.logsumexp(0) -", "(-log_w).logsumexp(0) -", "tests/oracles/test_bounds.py"
     ),
     Mutation(
-        "importance weights: not detached", "objectives/weights.py", "log_w.detach().float()", "log_w.float()", "tests/oracles/test_objectives.py"
+        "importance weights: not detached", "objectives/weights.py", "log_w.detach().float()", "log_w.float()", "tests/oracles/test_sampled_bounds.py"
     ),
-    Mutation("DReG: weights not squared", "objectives/routed.py", "path=weight.square()", "path=weight", "tests/oracles/test_objectives.py"),
+    Mutation("DReG: weights not squared", "objectives/routed.py", "path=weight.square()", "path=weight", "tests/oracles/test_gradient_estimators.py"),
     Mutation(
         "total correlation: weights transposed",
         "penalties/total_correlation.py",
         "weights[rows, (rows + 1) % size] =",
         "weights[(rows + 1) % size, rows] =",
-        "tests/oracles/test_penalties.py",
+        "tests/oracles/test_total_correlation.py",
     ),
     Mutation(
         "quantizer: a missing detach",
         "latents/quantizers/vector.py",
         "per_image((h.detach() - e).square())",
         "per_image((h - e).square())",
-        "tests/oracles/test_quantizers.py",
+        "tests/oracles/test_codebooks.py",
     ),
     Mutation(
         "quantizer: the commitment's weight on the codebook",
         "latents/quantizers/vector.py",
         "per_image((h.detach() - e).square()) + self.beta * per_image((h - e.detach()).square())",
         "self.beta * per_image((h.detach() - e).square()) + per_image((h - e.detach()).square())",
-        "tests/oracles/test_quantizers.py",
+        "tests/oracles/test_codebooks.py",
     ),
     Mutation(
         "critic of codes: a missing detach",
@@ -113,7 +113,7 @@ MUTATIONS = (
         "latents/ladder.py",
         "_normal(base.loc + shift, ",
         "_normal(base.loc - shift, ",
-        "tests/oracles/test_ladder.py",
+        "tests/oracles/test_ladder_bounds.py",
     ),
     Mutation("lazy rate: log p and log q swapped", "output.py", "return self.log_q - self.log_p", "return self.log_p - self.log_q", "tests/oracles"),
 )

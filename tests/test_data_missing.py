@@ -306,7 +306,7 @@ def test_loose_images(tmp_path: Path) -> None:
     assert not seen[..., :3].any() and seen[..., 3:].all()
     assert torch.equal(x[..., 3:], torch.from_numpy(values[:3, :, 3:, :3]).permute(0, 3, 1, 2))
     _, boxed = read_holes(paths, data.spec, data.options, box="1,2,3,4")
-    assert (~boxed).sum() == 3 * 3 * 12 and not boxed[:, :, 1:4, 2:6].any()
+    assert (~boxed).sum() == 3 * 3 * 12 and not boxed[:, :, 2:6, 1:4].any()
     hole = np.zeros((6, 9), np.uint8)
     hole[4:, :2] = 255
     Image.fromarray(hole).save(tmp_path / "mask.png")
@@ -315,7 +315,7 @@ def test_loose_images(tmp_path: Path) -> None:
     for how, match in (
         ({}, "three ways"),
         ({"alpha": True, "box": "0,0,1,1"}, "three ways"),
-        ({"box": "0,0,7,1"}, "does not lie within"),
+        ({"box": "0,0,1,7"}, "does not lie within"),
         ({"box": "a"}, "--box is"),
         ({"mask": tmp_path / "none.png"}, "cannot be read"),
     ):

@@ -1,6 +1,9 @@
 """A tokenizer that diffusers loads does what ours does, from raw pixels to raw pixels; the rest is refused in a sentence."""
 
+import errno
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from vaekit.data import DataSpec
 from vaekit.errors import UserError
 from vaekit.export import CodeScale, code_scale, to_diffusers
 from vaekit.export.diffusers import refusal
+from vaekit.export.target import target
 from vaekit.model import VAE
 from vaekit.recipes import build_recipe
 from vaekit.training import Silent
@@ -111,7 +115,44 @@ def test_what_is_none_of_diffusers_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_where_it_can_go(tmp_path: Path) -> None:
+    """A new folder, however deep, an empty one, and links to either; nothing is left of the trial."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "loose").symlink_to(tmp_path / "not-yet")
+    before = sorted(tmp_path.rglob("*"))
+    for name, place in {"new": "new", "a/b/c": "a/b/c", "empty": "empty", "link": "empty", "loose": "not-yet"}.items():
+        assert target(tmp_path / name) == tmp_path.resolve() / place
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def nowhere(folder: Path) -> dict[Path, str]:
+    """Folders that cannot be written, and what is said of each."""
+    (folder / "full").mkdir()
+    (folder / "full" / "something").touch()
+    (folder / "closed").mkdir(mode=0o500)
+    places = {"full": "name a new or an empty folder", "full/something": "name a new or an empty folder"}
+    places |= {"full/something/out": "cannot be written (Not a directory)"}
+    if not os.access(folder / "closed", os.W_OK):  # root may write there
+        places["closed/out"] = "cannot be written (Permission denied)"
+    return {folder / name: said for name, said in places.items()}
+
+
+def test_where_it_cannot_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, scale = made("tokenizer-kl"), CodeScale(0.0, 1.0, 1)
+    for place, said in nowhere(tmp_path).items():
+        with pytest.raises(UserError, match=re.escape(said)):
+            to_diffusers(model, spec_of(SHAPE), scale, place)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(UserError, match=re.escape("new cannot be written (No space left on device): name a folder elsewhere.")):
+        target(tmp_path / "new")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"epochs": 1, "batch_size": 32, "precision": "fp32", "scale": 0.25, "watcher": Silent()}
     np.save(tmp_path / "x.npy", raw(80, [1, 8, 8]).numpy())
     run, mlp = (str(vaekit.fit(name, tmp_path / "x.npy", **options).path) for name in ("tokenizer-kl", "mlp"))
@@ -126,3 +167,12 @@ def test_the_command(tmp_path: Path) -> None:
     refused = runner.invoke(app, ["export", mlp, str(tmp_path / "other")])
     assert isinstance(refused.exception, UserError) and "its networks are others" in str(refused.exception)
     assert not (tmp_path / "other").exists()
+
+    def measured(*_: object, **__: object) -> CodeScale:
+        raise AssertionError("it works before it knows where to write")
+
+    monkeypatch.setattr("vaekit.export.diffusers.code_scale", measured)
+    (tmp_path / "places").mkdir()
+    for place, sentence in nowhere(tmp_path / "places").items():
+        late = runner.invoke(app, ["export", run, str(place)])
+        assert isinstance(late.exception, UserError) and sentence in str(late.exception)

@@ -40,7 +40,7 @@ def plain(folder: Path) -> vaekit.Run:
 
 @pytest.fixture(scope="module")
 def told(folder: Path) -> vaekit.Run:
-    return vaekit.fit("gan", "digits", out=folder / "told", condition="class", knobs={"loss": "wgan-gp"}, **OPTIONS)
+    return vaekit.fit("gan", "digits", out=folder / "told", condition="class", knobs={"loss": "wasserstein"}, **OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_training_says_nothing_of_a_collapse(folder: Path) -> None:
 
 def test_a_stopped_gan_is_the_same_gan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five steps of the critic on five parts of each batch: the state of both networks is in the checkpoint."""
-    options = {**OPTIONS, "knobs": {"loss": "wgan-gp"}, "epochs": 3, "limit": 200, "batch_size": 40, "save_seconds": 0.0}
+    options = {**OPTIONS, "knobs": {"loss": "wasserstein"}, "epochs": 3, "limit": 200, "batch_size": 40, "save_seconds": 0.0}
     whole = vaekit.fit("gan", "digits", out=tmp_path / "whole", **options)
     killed_at(5, monkeypatch, lambda: vaekit.fit("gan", "digits", out=tmp_path / "stopped", **options))
     resumed = vaekit.fit("gan", "digits", out=tmp_path / "stopped", **options)

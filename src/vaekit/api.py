@@ -228,7 +228,7 @@ def impute(
     """Image files with missing pixels, brought to the form of the run's data, and what the model fills in; see `editing.impute`.
 
     What is missing is told by `mask` (a file, white where pixels are missing), by transparency (`alpha`, also where the run was trained with it and
-    nothing else is said), or by `box`, "y,x,height,width" in pixels of the model's images.
+    nothing else is said), or by `box`, "x,y,width,height" in pixels of the model's images.
     """
     options = run.description["data"]["options"]
     alpha = alpha or (mask is None and box is None and options.get("missing") == "alpha")

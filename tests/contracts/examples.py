@@ -17,6 +17,7 @@ from vaekit.networks import (
     ConvEncoder,
     MLPDecoder,
     MLPEncoder,
+    OneHotCondition,
     ResNetDecoder,
     ResNetEncoder,
 )
@@ -83,6 +84,7 @@ EXAMPLES = {
     "Logistic": lambda: Logistic(levels=17),
     "Mixture": lambda: Mixture(components=3, channels=2, levels=5),
     "ClassCondition": lambda: ClassCondition(4),
+    "OneHotCondition": lambda: OneHotCondition(4),
     "AttributeCondition": lambda: AttributeCondition(3),
     "MLPEncoder": lambda: nets("mlp")[0],
     "MLPDecoder": lambda: nets("mlp")[1],

@@ -16,14 +16,14 @@ from vaekit.objectives import NoBound
 from vaekit.output import Batch, VAEOutput
 from vaekit.part import registered, spec
 from vaekit.penalties import Critic, Discriminator, GeneratorLoss, ImageCritic
-from vaekit.penalties.gradient_penalty import between, one_lipschitz, r1, squared_slopes
+from vaekit.penalties.gradient_penalty import between, one_lipschitz, r1, squared_gradient_norms
 from vaekit.recipes import build_recipe
 from vaekit.testing import check_model, check_penalty
 from vaekit.training.critics import Critics
 from vaekit.training.options import Training
 from vaekit.training.task import Task
 
-KINDS = {"non-saturating": ("non-saturating", "real"), "wgan-gp": ("wasserstein", "between")}
+KINDS = {"non-saturating": ("non-saturating", "real"), "wasserstein": ("wasserstein", "between")}
 
 
 def linear(
@@ -53,22 +53,22 @@ def generator(latent: int = 2, shape: tuple[int, ...] = (1, 1, 2), sigma: float 
 
 
 def test_penalties_of_a_parabola_by_hand() -> None:
-    """D(x) = a x^2 at x = 1 and 3 with a = 1: slopes 2 and 6. R1 is (4 + 36) / 4, its gradient 4 a mean(x^2); |slope| - 1 is 1 and 5."""
+    """D(x) = a x^2 at x = 1 and 3 with a = 1: gradients 2 and 6. R1 is (4 + 36) / 4, its gradient 4 a mean(x^2); their norms less 1 are 1 and 5."""
     a = torch.tensor(1.0, requires_grad=True)
     x = torch.tensor([[1.0], [3.0]])
-    squared = squared_slopes(lambda x: (a * x.square()).sum(1), x)
+    squared = squared_gradient_norms(lambda x: (a * x.square()).sum(1), x)
     assert squared.tolist() == [4.0, 36.0]
     assert r1(squared, 1.0).item() == 10.0 and r1(squared, 3.0).item() == 30.0
     assert one_lipschitz(squared, 10.0).item() == pytest.approx(10 * (1 + 25) / 2)
-    (slope,) = torch.autograd.grad(r1(squared, 1.0), a, retain_graph=True)
-    assert slope.item() == pytest.approx(4 * 1.0 * 5.0)
-    (slope,) = torch.autograd.grad(one_lipschitz(squared, 1.0), a)
-    assert slope.item() == pytest.approx((2 * 1 * 2 + 2 * 5 * 6) / 2)  # mean of 2 (|2 a x| - 1) |2 x|
+    (learned,) = torch.autograd.grad(r1(squared, 1.0), a, retain_graph=True)
+    assert learned.item() == pytest.approx(4 * 1.0 * 5.0)
+    (learned,) = torch.autograd.grad(one_lipschitz(squared, 1.0), a)
+    assert learned.item() == pytest.approx((2 * 1 * 2 + 2 * 5 * 6) / 2)  # mean of 2 (|2 a x| - 1) |2 x|
     assert not x.requires_grad
 
 
 def test_penalties_of_a_linear_critic() -> None:
-    """The slope of w.x + b is w everywhere: R1 is gamma |w|^2 / 2, WGAN-GP lambda (|w| - 1)^2, and the rest of the loss is that of the game."""
+    """The gradient of w.x + b is w everywhere: R1 is gamma |w|^2 / 2, WGAN-GP lambda (|w| - 1)^2, and the rest of the loss is that of the game."""
     torch.manual_seed(0)
     real, fake = torch.rand(5, 2, 3, 4), torch.rand(5, 2, 3, 4)
     for (loss, at), penalty in {
@@ -100,7 +100,7 @@ def test_points_between_are_on_the_line() -> None:
 
 
 def test_a_flat_critic_has_a_gradient() -> None:
-    """At a slope of 0 the root of WGAN-GP has none."""
+    """Where the gradient is 0 the root of WGAN-GP has no derivative."""
     critic = linear("wasserstein", "between", 10.0)
     torch.nn.init.zeros_(critic.net.head.weight)
     critic(real=torch.ones(3, 1, 1, 1), fake=torch.zeros(3, 1, 1, 1)).backward()
@@ -110,7 +110,7 @@ def test_a_flat_critic_has_a_gradient() -> None:
 # -- the best discriminator
 
 
-def slope_at(critic: Discriminator, weight: float, real: float, fake: float) -> list[float]:
+def gradient_at(critic: Discriminator, weight: float, real: float, fake: float) -> list[float]:
     """The gradient of the critic's loss by (w, b) at w = weight and b = 0, for N(real, 1) against N(fake, 1), over 20,000 standardized draws."""
     torch.manual_seed(0)
     noise = torch.randn(20_000, 1, 1, 1)
@@ -122,20 +122,20 @@ def slope_at(critic: Discriminator, weight: float, real: float, fake: float) -> 
 
 
 def test_the_best_discriminator_of_two_gaussians() -> None:
-    """It is log p(x) / q(x), which for N(1, 1) and N(-1, 1) is 2 x: there the loss, which is convex in w and b, has no slope; R1 adds gamma w."""
-    assert slope_at(linear(strength=0.0), 2.0, 1.0, -1.0) == pytest.approx([0.0, 0.0], abs=4e-3)
-    assert slope_at(linear(strength=0.0), 1.8, 1.0, -1.0)[0] < -5e-3 and slope_at(linear(strength=0.0), 2.2, 1.0, -1.0)[0] > 5e-3
-    assert slope_at(linear(strength=0.3), 2.0, 1.0, -1.0) == pytest.approx([0.3 * 2.0, 0.0], abs=4e-3)
+    """It is log p(x) / q(x), which for N(1, 1) and N(-1, 1) is 2 x: there the loss, which is convex in w and b, is least; R1 adds gamma w."""
+    assert gradient_at(linear(strength=0.0), 2.0, 1.0, -1.0) == pytest.approx([0.0, 0.0], abs=4e-3)
+    assert gradient_at(linear(strength=0.0), 1.8, 1.0, -1.0)[0] < -5e-3 and gradient_at(linear(strength=0.0), 2.2, 1.0, -1.0)[0] > 5e-3
+    assert gradient_at(linear(strength=0.3), 2.0, 1.0, -1.0) == pytest.approx([0.3 * 2.0, 0.0], abs=4e-3)
 
 
 def test_the_best_wasserstein_critic_of_two_gaussians() -> None:
     """-w (m - n) + lambda (w - 1)^2 is least at w = 1 + (m - n) / (2 lambda)."""
-    assert slope_at(linear("wasserstein", "between", 10.0), 1 + 2.0 / 20, 2.5, 0.5) == pytest.approx([0.0, 0.0], abs=5e-3)
-    assert slope_at(linear("wasserstein", "between", 10.0), 1.0, 2.5, 0.5)[0] == pytest.approx(-2.0, abs=5e-3)
+    assert gradient_at(linear("wasserstein", "between", 10.0), 1 + 2.0 / 20, 2.5, 0.5) == pytest.approx([0.0, 0.0], abs=5e-3)
+    assert gradient_at(linear("wasserstein", "between", 10.0), 1.0, 2.5, 0.5)[0] == pytest.approx(-2.0, abs=5e-3)
 
 
 def test_a_share_of_the_batch_estimates_the_same_penalty() -> None:
-    """The slopes are measured at the first images alone; the rest of the loss is of all of them."""
+    """The gradient is penalized at the first images alone; the rest of the loss is of all of them."""
     torch.manual_seed(0)
     real, fake = torch.randn(8, 1, 2, 2), torch.randn(8, 1, 2, 2)
     critic = Discriminator([1, 2, 2], [3], strength=2.0, share=0.25)
@@ -368,18 +368,19 @@ def test_the_generator_is_the_decoder_of_conv() -> None:
 def test_losses_of_the_recipe() -> None:
     data = spec_of([1, 28, 28])
     plain = build_recipe("gan", data).critics["image"]
-    assert (plain.at, plain.steps, plain.game.real(torch.tensor(0.0)).item()) == ("real", 1, pytest.approx(math.log(2)))
-    recipe = build_recipe("gan", data, knobs={"loss": "wgan-gp"})
+    assert (plain.gradient_penalty, plain.steps, plain.game.real(torch.tensor(0.0)).item()) == ("real", 1, pytest.approx(math.log(2)))
+    recipe = build_recipe("gan", data, knobs={"loss": "wasserstein"})
     critic = recipe.critics["image"]
-    assert (critic.at, critic.steps, critic.strength, recipe.defaults.batch_size) == ("between", 5, 10.0, 160)
-    with pytest.raises(UserError, match="non-saturating or wgan-gp"):
+    loss = spec(critic)["arguments"]["loss"]
+    assert (loss, critic.gradient_penalty, critic.steps, critic.strength, recipe.defaults.batch_size) == ("wasserstein", "between", 5, 10.0, 160)
+    with pytest.raises(UserError, match="non-saturating or wasserstein"):
         build_recipe("gan", data, knobs={"loss": "hinge"})
     with pytest.raises(UserError, match="no divergence to weigh"):
         build_recipe("gan", data, beta=4.0)
     sides = {12: 2, 28: 3, 64: 4, 128: 5}
     assert {side: len(build_recipe("gan", spec_of([1, side, 8])).critics["image"].net.convolutions) for side in sides} == sides
     with pytest.raises(UserError, match="penalized at real or between"):
-        Discriminator([1, 8, 8], slope="nowhere")
+        Discriminator([1, 8, 8], gradient_penalty="nowhere")
 
 
 @pytest.mark.parametrize("shape", [[1, 28, 28], [3, 17, 30], [5, 1, 3], [2, 64, 7]], ids=str)

@@ -10,6 +10,7 @@ from vaekit.errors import UserError
 from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import MixturePrior
 from vaekit.latents.priors.flow_matching import PATHS, FlowMatching
+from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.networks import ClassCondition
 from vaekit.networks.velocity import Velocity, VelocityMLP
 from vaekit.output import Batch
@@ -125,7 +126,7 @@ def test_every_kind_learns_and_draws(kind: str, form: str, told: bool) -> None:
     shape, size = SHAPES[form]
     codes = 10 + torch.randn(64, *shape) if size is None else torch.randint(size, (64, *shape))
     images = Batch(codes_like(codes), condition=torch.arange(64) % 3 if told else None)
-    model = second_stage(kind, shape, size, ClassCondition(3) if told else None).model
+    model = second_stage(kind, shape, size, ClassCondition(3), count=20).model if told else second_stage(kind, shape, size).model
     model.initialize(images)
     with torch.no_grad():
         for parameter in model.parameters():  # what starts at zero hides what lies behind it
@@ -178,7 +179,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         ("flow", [3, 7, 7], None, None, "flow is not for maps of numbers: choose one of flow-matching, diffusion."),
         ("flow", [1, 7, 7], 64, None, "not for maps of indices: choose one of autoregressive, transformer."),
         ("transformer", [3], None, None, "not for vectors"),
-        ("gmm", [3], None, ClassCondition(2), "gmm knows no condition on vectors: choose one of flow-matching, diffusion, flow."),
+        ("two-stage", [3], None, ClassCondition(2), "two-stage knows no condition on vectors: choose one of flow-matching, diffusion, gmm, flow."),
         (None, [3, 7], None, None, "have the shape"),
         (None, [7], 64, None, "have the shape"),
     ]:
@@ -190,6 +191,17 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(UserError, match="no guidance"):
         model.sample(2, guidance=2.0)
     assert math.isfinite(model.sample(2).sum().item())
+
+
+def test_the_gmm_of_classes_is_told_them_as_they_are() -> None:
+    model = second_stage(None, [4], condition=ClassCondition(3), count=200).model
+    assert isinstance(model.prior, FullMixturePrior) and len(model.prior.means) == 3 * 2
+    torch.manual_seed(0)
+    y = torch.arange(300) % 3
+    model.initialize(Batch(torch.randn(300, 1, 1, 4) + 20.0 * y[:, None, None, None], condition=y))
+    for wanted in range(3):
+        near = model.sample(50, condition=torch.tensor([wanted])).mean(1) / 20
+        assert (near.round() == wanted).all()
 
 
 @pytest.mark.parametrize(("latent", "count", "name"), [(4, 1000, "gmm"), (4, 79, "flow-matching"), (600, 50_000, "flow-matching")])

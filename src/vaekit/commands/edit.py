@@ -20,6 +20,7 @@ edit = typer.Typer(
     no_args_is_help=True,
     help="Change images by way of their codes: between two, along an attribute, by arithmetic, mixed, or inside a mask.",
 )
+ONE_WAY = "Say what the attribute is in one way: --to NAME, or examples on each side, --yes FOLDER --no FOLDER."
 SPLITS = ("train", "validation", "test")
 IMAGE = "An image file, or one of the run's own data as SPLIT:ROW, for example test:12."
 
@@ -108,33 +109,20 @@ def attribute(
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
     loaded = api.load(run)
     batch, sizes = _read(loaded, images, class_), _numbers(strengths)
-    if (to is None) == (yes is None or no is None) or (to is not None and (yes or no)):
-        raise UserError("Say what the attribute is in one way: --to NAME, or examples on each side, --yes FOLDER --no FOLDER.")
     if to is None:
+        if yes is None or no is None:
+            raise UserError(ONE_WAY)
         if apart or since:
             raise UserError("--from and --apart name classes or attributes of the data, which goes with --to NAME.")
-        having, lacking = (_read(loaded, part or [], class_) for part in (yes, no))
-        found = editing.from_examples(loaded.model, having, lacking, how)
+        found = editing.from_examples(loaded.model, _read(loaded, yes, class_), _read(loaded, no, class_), how)
     else:
+        if yes or no:
+            raise UserError(ONE_WAY)
         found = editing.from_data(loaded.model, api.reopen(loaded, data), to, since, tuple(apart or ()), how)
     part = None if mask is None and hide is None else _part(loaded, mask, hide)
-    shown = editing.add(loaded.model, batch, found.direction, sizes)
-    if part is not None:
-        shown = editing.keep_rest(batch.x, shown, part.expand(len(batch), -1, -1, -1), feather)
+    shown, _ = _along(loaded, batch, found.direction, sizes, part, feather)
     everything = torch.cat([batch.x.float().unsqueeze(1), shown], dim=1)
     editing.save_strip(out_, everything, loaded.spec, ["image", *spread(sizes)])
-    measured = batch if found.measured is None else found.measured
-    changed = editing.add(loaded.model, measured, found.direction, sizes)
-    inside = None if part is None else part.expand(len(measured), -1, -1, -1)
-    if inside is not None:
-        changed = editing.keep_rest(measured.x, changed, inside, feather)
-    rows = [
-        {"strength": size}
-        | editing.edit_report(
-            loaded.model, measured, changed[:, i], wanted=found.judge, others=found.others, attribute=found.direction, inside=inside
-        )
-        for i, size in enumerate(sizes)
-    ]
     one = found.direction
     figures = {
         "attribute": one.name,
@@ -142,8 +130,8 @@ def attribute(
         "length_in_code": round(float(one.vector.norm()), 4),
         "left_beside_others": round(one.left, 4),
         "cosines": {name: round(value, 4) for name, value in one.cosines.items()},
-        "measured_on": "these images" if found.measured is None else f"{len(measured)} images of the test split that do not have it",
-        "strengths": rows,
+        "measured_on": "these images" if found.measured is None else f"{len(found.measured)} images of the test split that do not have it",
+        "strengths": _hits(loaded, batch, found, sizes, part, feather),
     }
     _say(figures, out_, json_)
 
@@ -232,6 +220,25 @@ def inpaint(
     between = round(float(answers.std(1, correction=0)[hidden].mean()), 4)
     weighed = {} if found.effective is None else {"effective_samples": _rounded(found.effective)}
     _say({"how": found.how} | first | {"deviation_between_answers": between} | weighed, out_, json_)
+
+
+def _along(
+    run: Run, batch: Batch, direction: editing.Direction, sizes: list[float], part: Tensor | None, feather: int
+) -> tuple[Tensor, Tensor | None]:
+    """The images moved along a direction at each strength, where there is a part in that alone; and the part of each of them."""
+    moved = editing.add(run.model, batch, direction, sizes)
+    if part is None:
+        return moved, None
+    inside = part.expand(len(batch), -1, -1, -1)
+    return editing.keep_rest(batch.x, moved, inside, feather), inside
+
+
+def _hits(run: Run, batch: Batch, found: editing.Attribute, sizes: list[float], part: Tensor | None, feather: int) -> list[dict[str, Any]]:
+    """What each strength hits and what it keeps, on images of the test split where there are labels, and else on those that were given."""
+    measured = batch if found.measured is None else found.measured
+    moved, inside = _along(run, measured, found.direction, sizes, part, feather)
+    options: dict[str, Any] = {"wanted": found.judge, "others": found.others, "attribute": found.direction, "inside": inside}
+    return [{"strength": size} | editing.edit_report(run.model, measured, moved[:, i], **options) for i, size in enumerate(sizes)]
 
 
 def _read(run: Run, names: list[str], class_: str | None) -> Batch:

@@ -35,7 +35,9 @@ def export(
     With 'diffusers', AutoencoderKL.from_pretrained(OUT) or VQModel.from_pretrained(OUT) loads it; images stand on [-1,1] there.
     """
     from vaekit.export.diffusers import code_scale, refusal, to_diffusers
+    from vaekit.export.target import target
 
+    target(out_)
     loaded = api.load(run)
     if (why := refusal(loaded.model, loaded.spec)) is not None:
         raise UserError(f"{run} cannot be an autoencoder of diffusers: {why}.")

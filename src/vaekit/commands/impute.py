@@ -16,7 +16,7 @@ def impute(
     images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGES...")],
     mask: Annotated[Path | None, typer.Option(help="A picture that is white where pixels are missing, black elsewhere.")] = None,
     alpha: Annotated[bool, typer.Option("--alpha", help="Transparent pixels are missing.")] = False,
-    box: Annotated[str | None, typer.Option(help="y,x,height,width of what is missing, in pixels of the model's images.")] = None,
+    box: Annotated[str | None, typer.Option(help="x,y,width,height of what is missing, in pixels of the model's images.")] = None,
     n: Annotated[int, typer.Option("-n", "--number", help="How many answers for each image.")] = 5,
     samples: Annotated[int, typer.Option(help="How many codes are weighed: more is closer to the model's own belief.")] = 256,
     class_: Klass = None,

@@ -1,4 +1,4 @@
-"""Loose images with holes: what is missing is told by their transparency, by a mask in a file, or by a box."""
+"""Loose images with holes: what is missing is told by their transparency, by a mask in a file, or by a rectangle."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from vaekit.data.binarize import EVALUATION_SEED, binarize
 from vaekit.data.decode import quiet, read_array, reason
 from vaekit.data.folder import read_images
 from vaekit.data.missing import opaque
+from vaekit.data.rectangle import rectangle
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 
@@ -23,17 +24,17 @@ def read_holes(
     Args:
         mask: an image file that is white where pixels are missing and black elsewhere; it gets the size of the images in the same way as they do.
         alpha: pixels that are more transparent than opaque are missing.
-        box: "y,x,height,width" of what is missing, in pixels of the model's images, from their upper left corner.
+        box: "x,y,width,height" of what is missing, in pixels of the model's images, from their upper left corner.
 
     Raises `UserError` unless exactly one of the three is given, and where nothing is missing.
     """
     if (mask is not None) + alpha + (box is not None) != 1:
-        raise UserError("Say which pixels are missing in one of three ways: --mask FILE (white where they are), --alpha, or --box y,x,height,width.")
+        raise UserError("Say which pixels are missing in one of three ways: --mask FILE (white where they are), --alpha, or --box x,y,width,height.")
     if alpha:
         x, seen = _by_alpha(paths, spec, options)
     else:
         x = read_images(paths, spec, options)
-        hole = _box(box, spec) if mask is None else _mask(mask, options)
+        hole = rectangle(str(box), spec, "--box") if mask is None else _mask(mask, options)
         seen = (~hole).expand(x.shape)
     if seen.all():
         raise UserError("No pixel of these images is missing: there is nothing to fill in.")
@@ -56,16 +57,3 @@ def _mask(path: Path, options: dict[str, Any]) -> Bool[Tensor, "1 H W"]:
     except Exception as error:
         raise UserError(f"The mask {path} cannot be read as an image ({reason(error)}).") from error
     return torch.from_numpy(values >= 128)
-
-
-def _box(text: str | None, spec: DataSpec) -> Bool[Tensor, "1 H W"]:
-    _, height, width = spec.shape
-    try:
-        top, left, h, w = (int(n) for n in str(text).split(","))
-    except ValueError:
-        raise UserError(f"--box is y,x,height,width in pixels, as 8,4,10,12, and not '{text}'.") from None
-    if min(top, left) < 0 or min(h, w) < 1 or top + h > height or left + w > width:
-        raise UserError(f"The box {text} (y,x,height,width) does not lie within the model's images, which are {height} x {width} (height x width).")
-    hole = torch.zeros(1, height, width, dtype=torch.bool)
-    hole[:, top : top + h, left : left + w] = True
-    return hole

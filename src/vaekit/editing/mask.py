@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from vaekit.data import read_images
+from vaekit.data.rectangle import rectangle
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 
@@ -24,23 +24,10 @@ def hidden_part(spec: DataSpec, options: dict[str, Any], *, mask: Path | None = 
     """
     if (mask is None) == (hide is None):
         raise UserError("Name the part of the image in one way: --mask FILE (white there), or --hide x,y,width,height.")
-    part = _rectangle(str(hide), spec) if mask is None else _white(mask, options)
+    part = rectangle(str(hide), spec, "--hide").unsqueeze(0) if mask is None else _white(mask, options)
     if not part.any():
         raise UserError(f"The mask {mask} is black everywhere: make the part white that is meant.")
     return part.expand(1, *spec.shape)
-
-
-def _rectangle(text: str, spec: DataSpec) -> Bool[Tensor, "1 1 H W"]:
-    _, height, width = spec.shape
-    try:
-        left, top, w, h = (int(n) for n in text.split(","))
-    except ValueError:
-        raise UserError(f"--hide is x,y,width,height in pixels, as 4,8,12,10, and not '{text}'.") from None
-    if min(left, top) < 0 or min(w, h) < 1 or left + w > width or top + h > height:
-        raise UserError(f"The rectangle {text} (x,y,width,height) does not lie within the model's images, which are {width} wide and {height} high.")
-    part = torch.zeros(1, 1, height, width, dtype=torch.bool)
-    part[..., top : top + h, left : left + w] = True
-    return part
 
 
 def _white(mask: Path, options: dict[str, Any]) -> Bool[Tensor, "1 1 H W"]:

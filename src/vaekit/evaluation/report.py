@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from vaekit.data.spec import DataSpec
 from vaekit.evaluation.classification import label_accuracy
 from vaekit.evaluation.evaluate import evaluate_batches
-from vaekit.evaluation.latent import collapse_warning
-from vaekit.evaluation.likelihood import iw_bound, mean_and_se
+from vaekit.evaluation.latent import LatentStatistics, collapse_warning
+from vaekit.evaluation.likelihood import Bound, iw_bound, mean_and_se
 from vaekit.evaluation.observed import observed_fraction
 from vaekit.evaluation.passes import Batches, Progress, first
 from vaekit.evaluation.reconstruction import reconstruction_scores
@@ -68,39 +70,58 @@ def report(
         return first(batches_factory(), limit)
 
     evaluation = evaluate_batches(model, batches(), seed, precision=precision, progress=step(0, 1, known))
-    n, latent = len(evaluation.bound), evaluation.latent
-    fidelity = None
+    n, bound = len(evaluation.bound), evaluation.bound
+    fidelity = weighted = None
     if model.encoder is not None:
         fidelity = reconstruction_scores(model, spec, batches(), precision=precision, progress=step(n, 1, n))
-    iw: tuple[float | None, float | None] = (None, None)
-    bounded = evaluation.bound.bounded
-    if k and bounded:
-        iw = mean_and_se(iw_bound(model, batches(), k, chunk, seed=seed, precision=precision, progress=step(2 * n, k, n)))
-    rates = latent.rate_per_dim
-    means = evaluation.bound.means()
+    if k and bound.bounded:
+        weighted = iw_bound(model, batches(), k, chunk, seed=seed, precision=precision, progress=step(2 * n, k, n))
     observed = observed_fraction(batches())
-    dimensions = spec.dimensions * (observed or 1.0)
     return {
         "images": n,
+        **_bounds(bound, weighted, k, model.likelihood, spec.dimensions * (observed or 1.0)),
+        **_use_of_the_latent(evaluation.latent),
+        **{name: None if fidelity is None else _number(getattr(fidelity, name).mean().item()) for name in ("psnr_db", "ssim", "mse")},
+        **_meaning(model, observed),
+        "observed_fraction": observed,
+        "label_accuracy": label_accuracy(model, batches(), precision=precision),
+        "warning": collapse_warning(evaluation.latent),
+    }
+
+
+def _bounds(bound: Bound, weighted: Tensor | None, k: int, likelihood: Likelihood, dimensions: float) -> dict[str, Any]:
+    """The ELBO and its parts, and the importance-weighted bound of k samples where it was taken."""
+    means = bound.means()
+    iw = (None, None) if weighted is None else mean_and_se(weighted)
+    return {
         **{name: _number(value) for name, value in means.items()},
-        "elbo_nats_se": _number(mean_and_se(evaluation.bound.elbo)[1]) if bounded else None,
+        "elbo_nats_se": _number(mean_and_se(bound.elbo)[1]) if bound.bounded else None,
         "iw_bound_nats": _number(iw[0]),
         "iw_bound_nats_se": _number(iw[1]),
-        "iw_samples": k if k and bounded else None,
-        "bits_per_dim": _bits_per_dim(means["elbo_nats"], model.likelihood, dimensions),
-        "iw_bits_per_dim": _bits_per_dim(iw[0], model.likelihood, dimensions),
+        "iw_samples": None if weighted is None else k,
+        "bits_per_dim": _bits_per_dim(means["elbo_nats"], likelihood, dimensions),
+        "iw_bits_per_dim": _bits_per_dim(iw[0], likelihood, dimensions),
+    }
+
+
+def _use_of_the_latent(latent: LatentStatistics) -> dict[str, Any]:
+    rates = latent.rate_per_dim
+    return {
         "active_units": latent.active_units,
         "codebook_usage": _number(latent.codebook_usage),
         "codebook_perplexity": _number(latent.codebook_perplexity),
         "latent_dim": latent.latent_dim,
         "rate_per_dim_nats": None if rates is None or len(rates) > LONGEST else [_number(rate) for rate in rates.tolist()],
-        **{name: None if fidelity is None else _number(getattr(fidelity, name).mean().item()) for name in ("psnr_db", "ssim", "mse")},
+    }
+
+
+def _meaning(model: VAE, observed: float | None) -> dict[str, str]:
+    """What the nats are of."""
+    kind = model.likelihood.kind
+    return {
         "likelihood": next((name for name, part in LIKELIHOODS.items() if type(model.likelihood) is part), type(model.likelihood).__name__),
-        "likelihood_kind": model.likelihood.kind,
-        "units": UNITS[model.likelihood.kind] + ("" if observed is None else OBSERVED) + (BLIND if model.latent.blind else ""),
-        "observed_fraction": observed,
-        "label_accuracy": label_accuracy(model, batches(), precision=precision),
-        "warning": collapse_warning(latent),
+        "likelihood_kind": kind,
+        "units": UNITS[kind] + ("" if observed is None else OBSERVED) + (BLIND if model.latent.blind else ""),
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Batches, Progress, passes
+from vaekit.export.target import target
 from vaekit.latents import Flat
 from vaekit.latents.discrete import Discrete
 from vaekit.latents.posteriors.gaussian_map import GaussianMap
@@ -66,12 +67,11 @@ def to_diffusers(model: VAE, spec: DataSpec, scale: CodeScale, folder: str | Pat
         folder: new, or empty.
 
     Raises:
-        UserError: for a model that is none of diffusers', in one sentence that says why; for a folder that holds something.
+        UserError: for a model that is none of diffusers', in one sentence that says why; for a folder that holds something or cannot be written.
     """
     if (why := refusal(model, spec)) is not None:
         raise UserError(f"This model cannot be an autoencoder of diffusers: {why}.")
-    if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
-        raise UserError(f"{folder} exists: name a new or an empty folder.")
+    place = target(folder)
     import diffusers
 
     encoder, decoder, latent = model.encoder, model.decoder, model.latent
@@ -89,7 +89,7 @@ def to_diffusers(model: VAE, spec: DataSpec, scale: CodeScale, folder: str | Pat
         tensors |= {f"quant_conv.{k}": v for k, v in latent.posterior.head.state_dict().items()}
         made = diffusers.AutoencoderKL(**config, latent_channels=latent.posterior.shape[0], shift_factor=scale.mean)
     made.load_state_dict(tensors)
-    _write(made, Path(folder))
+    _write(made, place)
     return type(made).__name__
 
 

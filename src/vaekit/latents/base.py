@@ -49,8 +49,8 @@ class Prior(Part):
     def loss(self, code: Tensor, c: Tensor | None = None) -> Float[Tensor, "N"]:
         """[N] nats to minimize when the prior is fitted to codes."""
 
-    def initialize(self, code: Tensor) -> None:
-        """Data-dependent start from codes, where the prior is fitted to them."""
+    def initialize(self, code: Tensor, c: Tensor | None = None) -> None:
+        """Data-dependent start from codes, and what it is told of each, where the prior is fitted to them."""
 
 
 class DensityPrior(Prior):

@@ -92,15 +92,17 @@ class Fitted(Part):
     def initialize(self, batch: Batch | Tensor) -> None:
         """Measures mean and standard deviation on one large batch; what does not vary keeps its width."""
         batch = Batch.of(batch)
+        c = None
         if self.condition is not None and batch.condition is not None:
             self.condition.initialize(batch.condition)
+            c = self.condition(batch.condition)
         if not self.discrete:
             code = batch.x.reshape(len(batch), *self.shape).float()
             together = (0, *range(2, code.dim()))
             self.mean.copy_(code.mean(together, keepdim=True)[0])
             spread = code.std(together, correction=0, keepdim=True)[0]
             self.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
-            self.prior.initialize(self._coded(batch.x))
+            self.prior.initialize(self._coded(batch.x), c)
 
     def post_step(self, stats: Mapping[str, Mapping[str, Tensor]]) -> None:
         """It has no state."""

@@ -8,11 +8,12 @@ from torch.distributions import Distribution
 from vaekit.compatibility import require
 from vaekit.distributions.point import Point
 from vaekit.errors import UserError
-from vaekit.latents.base import AnchoredPrior, Anchors, DensityPrior, Features, Latent, Posterior
+from vaekit.latents.base import AnchoredPrior, Anchors, DensityPrior, Features, Posterior
+from vaekit.latents.single import SingleLayer
 from vaekit.output import LatentTerm
 
 
-class Flat(Latent):
+class Flat(SingleLayer):
     """z ~ q(z|x), p(z): the code is a vector (or one map), and the decoder takes it as it is.
 
     Raises `UserError` for a posterior and a prior that do not go together.
@@ -57,22 +58,12 @@ class Flat(Latent):
             raise UserError(f"{type(self.prior).__name__} is made of posteriors of images: ask the model, which has the encoder, and not the latent.")
         return self.prior(self.posterior(anchors.h), anchors.same)
 
-    def generate(
-        self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Anchors | None = None, temperature: float = 1.0, c: Tensor | None = None
-    ) -> Tensor:
-        if len(code) > 1:
-            raise UserError(f"This model has one stochastic layer, and {len(code)} codes were given.")
-        return code[0] if code else self._draw(n, c, anchors, temperature)
-
-    def _draw(self, n: int, c: Tensor | None, anchors: Anchors | None, temperature: float) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, anchors: Anchors | None, temperature: float) -> Tensor:
         if not isinstance(self.prior, AnchoredPrior):
             return self.prior.sample(n, c=c, temperature=temperature)
         if anchors is None:
             raise UserError(f"{type(self.prior).__name__} is made of posteriors of images: sample from the model, which has the encoder.")
         return self.prior.sample(n, self.posterior(anchors.h), temperature=temperature)
-
-    def prior_codes(self, n: int, *, anchors: Anchors | None = None, c: Tensor | None = None) -> Tensor:
-        return self._draw(n, c, anchors, 1.0)
 
     def post_step(self, stats: Mapping[str, Tensor]) -> None:
         """A flat latent has no state."""

@@ -7,7 +7,8 @@ from torch import Tensor
 from vaekit.distributions.kl import TABLE
 from vaekit.distributions.relaxed_categorical import Categories, OneHots, RelaxedOneHots
 from vaekit.errors import UserError
-from vaekit.latents.base import Anchors, DensityPrior, Features, Latent, Posterior
+from vaekit.latents.base import Anchors, DensityPrior, Features, Posterior
+from vaekit.latents.single import SingleLayer
 from vaekit.output import LatentTerm
 
 CERTAIN = 80.0
@@ -31,7 +32,7 @@ def classifier(q: Categories) -> Float[Tensor, "N K"]:
     return q.classifier if isinstance(q, LabelledOneHots) else q.log_probs.squeeze(1)
 
 
-class LabelledCategories(Latent):
+class LabelledCategories(SingleLayer):
     r"""y, the class of an image: q(y|x) = Cat(y), p(y). In training an image with a label has that class for its code, as a one-hot vector.
 
     What it costs is KL(q(y|x) || p(y)) for an image without a label, and -log p(y) = log K for one that has it, in nats: with a Gaussian beside it in
@@ -74,12 +75,5 @@ class LabelledCategories(Latent):
             z = torch.where(known, q.mean, z)
         return z, (LatentTerm(z, q, self.prior(c)),)
 
-    def generate(
-        self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Anchors | None = None, temperature: float = 1.0, c: Tensor | None = None
-    ) -> Tensor:
-        if len(code) > 1:
-            raise UserError(f"A labelled code is one layer, and {len(code)} codes were given.")
-        return code[0] if code else self.prior.sample(n, c=c, temperature=temperature)
-
-    def prior_codes(self, n: int, *, anchors: Anchors | None = None, c: Tensor | None = None) -> Tensor:
-        return self.prior.sample(n, c=c)
+    def draw(self, n: int, c: Tensor | None, anchors: Anchors | None, temperature: float) -> Tensor:
+        return self.prior.sample(n, c=c, temperature=temperature)

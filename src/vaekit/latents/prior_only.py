@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.errors import UserError
-from vaekit.latents.base import Anchors, DensityPrior, Features, Latent
+from vaekit.latents.base import Anchors, DensityPrior, Features
+from vaekit.latents.single import SingleLayer
 from vaekit.output import LatentTerm
 
 
-class PriorOnly(Latent):
+class PriorOnly(SingleLayer):
     """q(z|x) = p(z): no encoder says which code belongs to an image, so that each gets a draw of the prior, as in a GAN.
 
     The rate is log q - log p = 0, and E_p(z)[log p(x|z)] <= log p(x) is a bound by Jensen's inequality: a valid one, and as loose as can be, since
@@ -56,12 +57,5 @@ class PriorOnly(Latent):
         z = q.mean if mean else self.prior.sample(n, c=c)
         return z, (LatentTerm(z, q, q),)
 
-    def generate(
-        self, n: int, *, code: tuple[Tensor, ...] = (), anchors: Anchors | None = None, temperature: float = 1.0, c: Tensor | None = None
-    ) -> Tensor:
-        if len(code) > 1:
-            raise UserError(f"This model has one stochastic layer, and {len(code)} codes were given.")
-        return code[0] if code else self.prior.sample(n, c=c, temperature=temperature)
-
-    def prior_codes(self, n: int, *, anchors: Anchors | None = None, c: Tensor | None = None) -> Tensor:
-        return self.prior.sample(n, c=c)
+    def draw(self, n: int, c: Tensor | None, anchors: Anchors | None, temperature: float) -> Tensor:
+        return self.prior.sample(n, c=c, temperature=temperature)

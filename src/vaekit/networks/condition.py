@@ -5,6 +5,7 @@ import abc
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vaekit.errors import UserError
 from vaekit.part import Part
@@ -42,6 +43,21 @@ class ClassCondition(Condition):
     def draw(self, n: int) -> Int[Tensor, "n"]:
         """Each class in turn."""
         return torch.arange(n, device=self.embedding.weight.device) % self.classes
+
+
+class OneHotCondition(Condition):
+    """One where the class is, else zero: for what has a row of its own for each class."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.features = classes
+
+    def forward(self, condition: Int[Tensor, "B"]) -> Float[Tensor, "B G"]:
+        return F.one_hot(condition, self.features).float()
+
+    def draw(self, n: int) -> Int[Tensor, "n"]:
+        """Each class in turn."""
+        return torch.arange(n) % self.features
 
 
 class AttributeCondition(Condition):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vaekit.part import Part
 
 TIMES = 64
-"""Sines and cosines that tell the time."""
+"""Fourier features of the time."""
 
 
 class Velocity(Part):
@@ -27,8 +27,8 @@ class Velocity(Part):
         """v at x, in float32; one time for all codes, or one for each; without a condition the same as with the condition 0."""
 
 
-class Told(nn.Module):
-    """Time and condition as one vector, W = MLP(waves of t) + M c."""
+class TimeAndCondition(nn.Module):
+    """Time and condition as one vector of width W, MLP(fourier_features(t)) + M c."""
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class Told(nn.Module):
         self.condition = nn.Linear(condition, width, bias=False) if condition else None
 
     def forward(self, t: Float[Tensor, "#N"], c: Float[Tensor, "N G"] | None = None) -> Float[Tensor, "M W"]:
-        told = self.time(waves(t))
-        return told if self.condition is None or c is None else told + self.condition(c)
+        time = self.time(fourier_features(t))
+        return time if self.condition is None or c is None else time + self.condition(c)
 
 
-def waves(t: Float[Tensor, "N"]) -> Float[Tensor, "N 64"]:
+def fourier_features(t: Float[Tensor, "N"]) -> Float[Tensor, "N 64"]:
     """sin and cos of the time at periods from a tenth of the unit to four units."""
     angles = t.unsqueeze(1) * 2 * math.pi * torch.logspace(math.log10(0.25), 1.0, TIMES // 2, device=t.device)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -59,7 +59,7 @@ class VelocityMLP(Velocity):
         super().__init__()
         self.shape, self.condition = (latent,), condition
         self.into = nn.Linear(latent, width)
-        self.told = Told(width, condition)
+        self.told = TimeAndCondition(width, condition)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
         self.out = zeroed(nn.Linear(width, latent))
 

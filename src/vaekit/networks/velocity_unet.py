@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaekit.networks.velocity import Told, Velocity, zeroed
+from vaekit.networks.velocity import TimeAndCondition, Velocity, zeroed
 
 
 class VelocityUNet(Velocity):
@@ -33,14 +33,14 @@ class VelocityUNet(Velocity):
         self.shape, self.condition = (channels, height, across), condition
         # n halvings, rounded up, of a side s come to one position if 2^n >= s.
         widths = widths[: 1 + (max(height, across) - 1).bit_length()]
-        told = 2 * widths[-1]
-        self.told = Told(told, condition)
+        vector = 2 * widths[-1]
+        self.told = TimeAndCondition(vector, condition)
         # Each position has a bias of its own, since convolutions do not know where they are.
         self.place = nn.Parameter(torch.zeros(widths[0], height, across))
         self.into = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(_Stage(w, w, told, blocks) for w in widths)
+        self.down = nn.ModuleList(_Stage(w, w, vector, blocks) for w in widths)
         self.coarser = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(_Stage(2 * w, w, told, blocks) for w in widths)
+        self.up = nn.ModuleList(_Stage(2 * w, w, vector, blocks) for w in widths)
         self.finer = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
         self.norm = nn.GroupNorm(widths[0] // 8, widths[0])
         self.out = zeroed(nn.Conv2d(widths[0], channels, 3, padding=1))
@@ -61,9 +61,9 @@ class VelocityUNet(Velocity):
 class _Stage(nn.Module):
     """The blocks of one resolution, on one of the ways."""
 
-    def __init__(self, inputs: int, width: int, told: int, blocks: int) -> None:
+    def __init__(self, inputs: int, width: int, vector: int, blocks: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(_Block(inputs if i == 0 else width, width, told) for i in range(blocks))
+        self.blocks = nn.ModuleList(_Block(inputs if i == 0 else width, width, vector) for i in range(blocks))
 
     def forward(self, h: Float[Tensor, "N I h w"], told: Float[Tensor, "#N T"]) -> Float[Tensor, "N W h w"]:
         for block in self.blocks:
@@ -74,11 +74,11 @@ class _Stage(nn.Module):
 class _Block(nn.Module):
     """skip(h) + conv(act(norm(conv(act(norm(h)))) (1 + scale) + shift)); without a change of width it starts as the identity."""
 
-    def __init__(self, inputs: int, width: int, told: int) -> None:
+    def __init__(self, inputs: int, width: int, vector: int) -> None:
         super().__init__()
         self.skip = nn.Conv2d(inputs, width, 1) if inputs != width else nn.Identity()
         self.first = nn.Sequential(nn.GroupNorm(inputs // 8, inputs), nn.SiLU(), nn.Conv2d(inputs, width, 3, padding=1))
-        self.norm, self.told = nn.GroupNorm(width // 8, width), nn.Linear(told, 2 * width)
+        self.norm, self.told = nn.GroupNorm(width // 8, width), nn.Linear(vector, 2 * width)
         self.second = zeroed(nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, h: Float[Tensor, "N I h w"], told: Float[Tensor, "#N T"]) -> Float[Tensor, "N W h w"]:

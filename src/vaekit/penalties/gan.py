@@ -26,8 +26,8 @@ GAMES = {
     "wasserstein": Game(lambda d: -d, lambda d: d, lambda d: -d),
 }
 """Hinge: Geometric GAN (Lim, Ye, 2017), Eq. 13, https://arxiv.org/abs/1705.02894. Non-saturating: Generative Adversarial Nets (Goodfellow et al.,
-2014), section 3, https://arxiv.org/abs/1406.2661. Wasserstein, for a critic whose slope is held: Wasserstein GAN (Arjovsky et al., 2017), Eq. 2 and
-3, https://arxiv.org/abs/1701.07875."""
+2014), section 3, https://arxiv.org/abs/1406.2661. Wasserstein, for a critic whose gradient is held: Wasserstein GAN (Arjovsky et al., 2017), Eq. 2
+and 3, https://arxiv.org/abs/1701.07875."""
 
 
 def game(name: str) -> Game:

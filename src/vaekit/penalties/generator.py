@@ -14,17 +14,17 @@ from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput, fold
 from vaekit.part import Part
 from vaekit.penalties.gan import GANCritic, game
-from vaekit.penalties.gradient_penalty import between, one_lipschitz, r1, squared_slopes
+from vaekit.penalties.gradient_penalty import between, one_lipschitz, r1, squared_gradient_norms
 from vaekit.penalties.tools import ImagePenalty, differentiable_mean, per_image
 
 PENALIZED = ("real", "between")
 
 
 class Discriminator(GANCritic):
-    """Tells real images from a generator's as a whole, in network units, with a penalty on its slope.
+    """Tells real images from a generator's as a whole, in network units, with a gradient penalty.
 
-    * loss "non-saturating", slope "real": E[softplus(-D(x))] + E[softplus(D(G(z)))] + strength / 2 E|grad D(x)|^2 (R1).
-    * loss "wasserstein", slope "between": E[D(G(z))] - E[D(x)] + strength E[(|grad D(y)| - 1)^2], y on lines between the two (WGAN-GP).
+    * loss "non-saturating", gradient_penalty "real": E[softplus(-D(x))] + E[softplus(D(G(z)))] + strength / 2 E|grad D(x)|^2 (R1).
+    * loss "wasserstein", gradient_penalty "between": E[D(G(z))] - E[D(x)] + strength E[(|grad D(y)| - 1)^2], y on lines between the two (WGAN-GP).
 
     With several steps for one of the model, each sees another part of the batch, as if it had drawn a batch of its own. It has no norms, which would
     make the verdict on an image depend on the others. With a `condition` it judges whether the image is real and of this class.
@@ -38,11 +38,11 @@ class Discriminator(GANCritic):
         shape: (C, H, W) of the images.
         widths: channels after each halving.
         loss: "non-saturating", "wasserstein" or "hinge".
-        slope: where the slope is penalized: at "real" images, or "between" real ones and fakes.
+        gradient_penalty: where the gradient is penalized: at "real" images (R1), or "between" real ones and fakes (its distance from norm 1).
         strength: gamma of R1, lambda of WGAN-GP; per squared logit and squared network unit.
         condition: embeds what images are told; None for an unconditional model.
-        share: of the images of a batch at which the slope is measured: the mean over fewer of them is the same in expectation, and a slope costs
-            about as much as all the rest.
+        share: of the images of a batch at which the gradient is penalized: the mean over fewer of them is the same in expectation, and such a
+            gradient costs about as much as all the rest.
         lr: learning rate, None for the run's.
         steps: of the discriminator for each step of the model.
 
@@ -57,7 +57,7 @@ class Discriminator(GANCritic):
         shape: Sequence[int],
         widths: Sequence[int] = (32, 64, 128),
         loss: str = "non-saturating",
-        slope: str = "real",
+        gradient_penalty: str = "real",
         strength: float = 1.0,
         condition: Condition | None = None,
         share: float = 1.0,
@@ -65,11 +65,11 @@ class Discriminator(GANCritic):
         steps: int = 1,
     ) -> None:
         super().__init__(lr, steps)
-        if slope not in PENALIZED:
-            raise UserError(f"The slope of a discriminator is penalized at {' or '.join(PENALIZED)}, and not at '{slope}'.")
+        if gradient_penalty not in PENALIZED:
+            raise UserError(f"The gradient of a discriminator is penalized at {' or '.join(PENALIZED)}, and not at '{gradient_penalty}'.")
         if not 0 < share <= 1:
-            raise UserError(f"The slope is measured at a share of the images, above 0 and at most 1, and not {share}.")
-        self.game, self.at, self.strength, self.share = game(loss), slope, strength, share
+            raise UserError(f"The gradient is penalized at a share of the images, above 0 and at most 1, and not {share}.")
+        self.game, self.gradient_penalty, self.strength, self.share = game(loss), gradient_penalty, strength, share
         self.condition = condition
         self.net = WholeNet(list(shape), list(widths), 0 if condition is None else condition.features)
 
@@ -93,9 +93,9 @@ class Discriminator(GANCritic):
     ) -> Float[Tensor, ""]:
         n = math.ceil(self.share * len(real))
         told = None if condition is None else condition[:n]
-        places = real[:n] if self.at == "real" else between(real[:n], fake[:n])
-        slopes = squared_slopes(lambda x: self.logits(x, told), places)
-        penalty = (r1 if self.at == "real" else one_lipschitz)(slopes, self.strength)
+        places = real[:n] if self.gradient_penalty == "real" else between(real[:n], fake[:n])
+        squared = squared_gradient_norms(lambda x: self.logits(x, told), places)
+        penalty = (r1 if self.gradient_penalty == "real" else one_lipschitz)(squared, self.strength)
         return self.game.real(self.logits(real, condition)).mean() + self.game.fake(self.logits(fake, condition)).mean() + penalty
 
 

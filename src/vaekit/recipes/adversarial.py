@@ -16,10 +16,9 @@ from vaekit.training.options import Training
 
 
 class Rules(NamedTuple):
-    """How a GAN is trained: the critic's loss and where its slope is held, the knob of that and its value, its steps, and the images of a batch."""
+    """What goes with a loss: where the critic's gradient is penalized, the knob of that and its value, its steps, and the images of a batch."""
 
-    loss: str
-    slope: str
+    gradient_penalty: str
     knob: str
     strength: float
     steps: int
@@ -27,12 +26,12 @@ class Rules(NamedTuple):
 
 
 LOSSES = {
-    "non-saturating": Rules("non-saturating", "real", "gamma", 0.5, steps=1, batch=64),
-    "wgan-gp": Rules("wasserstein", "between", "lambda", 10.0, steps=5, batch=5 * 32),
+    "non-saturating": Rules("real", "gamma", 0.5, steps=1, batch=64),
+    "wasserstein": Rules("between", "lambda", 10.0, steps=5, batch=5 * 32),
 }
-"""R1 and WGAN-GP, the latter with the five steps of its paper (algorithm 1)."""
+"""By the critic's loss: R1, and WGAN-GP with the five steps of its paper (algorithm 1)."""
 SHARE = 0.25
-"""Of the images at which a discriminator's slope is measured."""
+"""Of the images at which a discriminator's gradient is penalized."""
 
 
 @recipe(
@@ -88,7 +87,7 @@ def gan(s: Setting) -> Recipe:
     the VAEs beside it. Nothing is averaged over codes, so that its images are sharp; nothing counts what it leaves out, so that it may drop whole
     kinds of images. It has no codes of given images, and no likelihood to speak of.
 
-    The loss is non-saturating with R1; --set loss=wgan-gp takes a Wasserstein critic, of which five steps go to one of the generator, each on its own
+    The loss is non-saturating with R1; --set loss=wasserstein is WGAN-GP, whose critic makes five steps for one of the generator, each on its own
     fifth of a larger batch.
     """
     if not (s.beta is None and s.free_bits is None and s.warmup is None):
@@ -96,14 +95,14 @@ def gan(s: Setting) -> Recipe:
     whole = conv_vae(fixed(s))
     model = VAE(None, PriorOnly(StandardNormal([dimensions(s)])), whole.decoder, whole.likelihood, whole.condition)
     # Attributes are told to both in the same units; a class is learned by each for itself.
-    told = s.embedding() if s.condition == "class" else model.condition
+    embedding = s.embedding() if s.condition == "class" else model.condition
     loss, shape = s.knob("loss", "non-saturating"), list(s.data.shape)
     # Down to a map of 4 x 4 or less, so that the last logits see the whole image.
     widths = [s.wide(min(32 * 2**i, 256)) for i in range(max(1, math.ceil(math.log2(max(shape[1:]) / 4))))]
     if loss not in LOSSES:
         raise UserError(f"A gan has the loss {' or '.join(LOSSES)}, and not '{loss}'.")
     rules = LOSSES[loss]
-    critic = Discriminator(shape, widths, rules.loss, rules.slope, s.knob(rules.knob, rules.strength), told, SHARE, steps=rules.steps)
+    critic = Discriminator(shape, widths, loss, rules.gradient_penalty, s.knob(rules.knob, rules.strength), embedding, SHARE, steps=rules.steps)
     penalty = GeneratorLoss(**pixel_units(s.data), weight=1.0 * s.data.dimensions)
     return Recipe(model, NoBound(), (penalty,), {"image": critic}, adversarial_training(s, rules.batch), select="last")
 

@@ -65,8 +65,8 @@ def conv_vae(s: Setting, code: Callable[[int, int], Latent] | None = None, width
     }
     return s.vae(
         latent,
-        lambda told: ResNetEncoder(list(s.data.shape), condition=told, **options),
-        lambda output, told: ResNetDecoder(width or latent, output, condition=told, **options),
+        lambda condition: ResNetEncoder(list(s.data.shape), condition=condition, **options),
+        lambda output, condition: ResNetDecoder(width or latent, output, condition=condition, **options),
         None if code is None else lambda features: code(features, latent),
         sigma="optimal",
     )

@@ -30,17 +30,16 @@ def discrete(s: Setting, latent: int, quantizer: Callable[[int], Quantizer]) -> 
     latent, n, width, blocks = s.latent or latent, halvings(s), s.knob("width", 32), s.deep(1)
     widths = [s.wide(width * min(2**i, 4)) for i in range(n)]
     grid = [ceil_div(side, 2**n) for side in s.data.shape[1:]]
-    condition = s.embedding()
-    told = 0 if condition is None else condition.features
+    condition = s.condition_width()
 
     def code(features: int) -> Discrete:
         q = quantizer(features)
-        return Discrete(q, CodePrior([q.levels, *grid], q.size, hidden=s.wide(32), condition=told))
+        return Discrete(q, CodePrior([q.levels, *grid], q.size, hidden=s.wide(32), condition=condition))
 
     model = s.vae(
         latent,
-        lambda told: MapEncoder(list(s.data.shape), latent, widths, blocks, condition=told),
-        lambda output, told: MapDecoder(latent, output, widths, blocks, condition=told),
+        lambda condition: MapEncoder(list(s.data.shape), latent, widths, blocks, condition=condition),
+        lambda output, condition: MapDecoder(latent, output, widths, blocks, condition=condition),
         code,
         sigma="optimal",
     )

@@ -31,19 +31,18 @@ def ladder(s: Setting) -> Recipe:
     latent, dense, blocks = dimensions(s), s.wide(256), s.deep(1)
     shortcut = s.wide(300) if s.data.dimensions <= 4096 else 0
     prior = _prior(latent, s.knob("components", 500))
-    told = 0 if (condition := s.embedding()) is None else condition.features
-    shape = list(s.data.shape)
+    condition, shape = s.condition_width(), list(s.data.shape)
     model = s.vae(
         latent,
-        lambda told: PyramidEncoder(shape, widths, resolutions, blocks, PATCH, dense, shortcut, told),
-        lambda output, told: PyramidDecoder(latent, output, widths[: len(widths) - resolutions + 1], blocks, PATCH, shortcut, told),
+        lambda condition: PyramidEncoder(shape, widths, resolutions, blocks, PATCH, dense, shortcut, condition),
+        lambda output, condition: PyramidDecoder(latent, output, widths[: len(widths) - resolutions + 1], blocks, PATCH, shortcut, condition),
         lambda features: Ladder(
             Flat(DiagonalGaussian(features, latent), prior),
             latent,
             [widths[-1], *coarsest(shape, PATCH, len(widths))],
             _steps(widths, resolutions, groups, channels, blocks),
             dense,
-            told,
+            condition,
         ),
         sigma="optimal",
     )

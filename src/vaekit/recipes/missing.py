@@ -33,8 +33,8 @@ def missing(s: Setting) -> Recipe:
     model = s.vae(
         latent,
         # The mask stands beside the image as C more channels.
-        lambda told: ResNetEncoder([2 * channels, height, width], condition=told, **options),
-        lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
+        lambda condition: ResNetEncoder([2 * channels, height, width], condition=condition, **options),
+        lambda output, condition: ResNetDecoder(latent, output, condition=condition, **options),
         # Not "optimal", whose average is taken over all pixels, with those that are missing.
         sigma="learned",
     )

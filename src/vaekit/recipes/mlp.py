@@ -33,8 +33,8 @@ def mlp_vae(s: Setting, code: Callable[[int, int], Latent] | None = None, width:
     latent, units, depth = dimensions(s), s.wide(units), s.deep(2)
     return s.vae(
         latent,
-        lambda told: MLPEncoder(list(s.data.shape), units, depth, condition=told),
-        lambda output, told: MLPDecoder(width or latent, output, units, depth, condition=told),
+        lambda condition: MLPEncoder(list(s.data.shape), units, depth, condition=condition),
+        lambda output, condition: MLPDecoder(width or latent, output, units, depth, condition=condition),
         None if code is None else lambda features: code(features, latent),
     )
 

@@ -11,12 +11,6 @@ def _with(s: Setting, prior: DensityPrior | AnchoredPrior) -> Recipe:
     return variant(s, lambda features, latent: Flat(DiagonalGaussian(features, latent), prior))
 
 
-def _told(s: Setting) -> int:
-    """Width of the embedded condition."""
-    embedding = s.embedding()
-    return 0 if embedding is None else embedding.features
-
-
 @recipe(
     "mixture",
     year=2017,
@@ -44,7 +38,7 @@ def vamp(s: Setting) -> Recipe:
     best prior that there could be, and costs one encoding of the pseudo-images per step. After training the pseudo-images themselves are pictures
     of what the model knows.
     """
-    return _with(s, VampPrior(list(s.data.shape), s.knob("components", 500), _told(s), s.data.levels))
+    return _with(s, VampPrior(list(s.data.shape), s.knob("components", 500), s.condition_width(), s.data.levels))
 
 
 @recipe(
@@ -120,4 +114,4 @@ def autoregressive_prior(s: Setting) -> Recipe:
 
 
 def _flow(s: Setting, name: str, transforms: int) -> FlowPrior:
-    return FlowPrior(dimensions(s), name, s.knob("transforms", transforms), s.knob("hidden", s.wide(128)), _told(s))
+    return FlowPrior(dimensions(s), name, s.knob("transforms", transforms), s.knob("hidden", s.wide(128)), s.condition_width())

@@ -128,6 +128,11 @@ class Setting:
             raise UserError("There are no attributes to condition on: name a CSV file with one row for each image.")
         return AttributeCondition(len(self.data.attributes))
 
+    def condition_width(self) -> int:
+        """G, the width of the embedded condition, 0 for none: what networks and priors take as `condition`."""
+        embedding = self.embedding()
+        return 0 if embedding is None else embedding.features
+
     def vae(
         self,
         latent: int,
@@ -144,10 +149,10 @@ class Setting:
         likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=self.sigma if self.sigma is not None or not has_sigma else sigma)
         channels, height, width = self.data.shape
         condition = self.embedding()
-        told = 0 if condition is None else condition.features
-        net = encoder(told)
+        embedded = 0 if condition is None else condition.features
+        net = encoder(embedded)
         flat = code(net.features) if code else Flat(DiagonalGaussian(net.features, latent), StandardNormal([latent]))
-        return VAE(net, flat, decoder([likelihood.channels(channels), height, width], told), likelihood, condition)
+        return VAE(net, flat, decoder([likelihood.channels(channels), height, width], embedded), likelihood, condition)
 
 
 SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition", "asked"))

@@ -24,8 +24,8 @@ def resnet(s: Setting) -> Recipe:
     options: dict[str, Any] = {"widths": widths, "blocks": s.deep(2), "patch": 1, "dense": s.wide(256), "norm": True}
     model = s.vae(
         latent,
-        lambda told: ResNetEncoder(list(s.data.shape), condition=told, **options),
-        lambda output, told: ResNetDecoder(latent, output, condition=told, **options),
+        lambda condition: ResNetEncoder(list(s.data.shape), condition=condition, **options),
+        lambda output, condition: ResNetDecoder(latent, output, condition=condition, **options),
         sigma="optimal",
     )
     return Recipe(model, s.objective(warmup=0.1), defaults=replace(converged(s), lr=steady_rate(1e-3, s.data.dimensions)))

@@ -18,7 +18,7 @@ from vaekit.latents.priors.flow_matching import FlowMatching
 from vaekit.latents.priors.full_mixture import FullMixturePrior, components_for, enough
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
-from vaekit.networks import Condition, MLPDecoder, MLPEncoder
+from vaekit.networks import ClassCondition, Condition, MLPDecoder, MLPEncoder, OneHotCondition
 from vaekit.networks.velocity import VelocityMLP
 from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.output import Batch
@@ -89,9 +89,8 @@ KINDS: dict[str, Kind] = {
     "flow-matching": _velocity("straight", "a velocity field that carries noise to codes"),
     "diffusion": _velocity("cosine", "the same along the path of a diffusion"),
     "gmm": Kind(
-        "a mixture of up to 50 Gaussians with full covariances, with a density",
-        lambda d, g, n: FullMixturePrior(d, components_for(d, n)),
-        conditional=frozenset(),
+        "a mixture of up to 50 Gaussians with full covariances (for each class, if it is told the class), with a density",
+        lambda d, g, n: FullMixturePrior(d, components_for(d, n), classes=g),
         closed=True,
     ),
     "flow": Kind("a neural spline flow, with a density", lambda d, g, _: FlowPrior(d, "nsf" if d > 1 else "maf", 4, 256, condition=g)),
@@ -124,16 +123,19 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
     """The recipe of a prior for codes [*shape]: of indices below `size`, or of real numbers where that is None; `kind` None for the default.
 
     Args:
-        count: how many images the codes are of, which limits the parameters of a kind.
+        count: how many images the codes are of, of the rarest class if the prior is told the class; it limits the parameters of a kind.
 
     Raises:
         UserError: for an unknown kind, or one that does not go with these codes or with a condition.
     """
     form = form_of(shape, size)
-    kind = kind or ("flow-matching" if form == "vector" and not (condition is None and enough(shape[0], count)) else DEFAULT_KINDS[form])
+    kind = kind or ("flow-matching" if form == "vector" and not enough(shape[0], count) else DEFAULT_KINDS[form])
     if kind not in KINDS:
         raise UserError(f"There is no prior '{kind}' to fit; there are {', '.join(KINDS)}.")
-    chosen, told = KINDS[kind], 0 if condition is None else condition.features
+    chosen = KINDS[kind]
+    if chosen.closed and isinstance(condition, ClassCondition):  # a learned vector says nothing yet at the start
+        condition = OneHotCondition(condition.classes)
+    told = 0 if condition is None else condition.features
     if not chosen.has(form, told):
         able = ", ".join(name for name, k in KINDS.items() if k.has(form, told))
         why = f"is not for {FORMS[form]}" if not chosen.has(form, 0) else f"knows no condition on {FORMS[form]}"

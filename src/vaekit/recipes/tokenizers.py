@@ -46,8 +46,8 @@ def tokenizer(s: Setting, quantized: bool, moments: int, code: Any) -> Recipe:
     grid = [ceil_div(side, f) for side in s.data.shape[1:]]
     model = replace(s, data=symmetric(s.data), likelihood=s.likelihood or "laplace").vae(
         latent,
-        lambda told: DiffusersEncoder(list(s.data.shape), moments * latent, **nets, quantized=quantized, condition=told),
-        lambda output, told: DiffusersDecoder(latent, output, **nets, condition=told),
+        lambda condition: DiffusersEncoder(list(s.data.shape), moments * latent, **nets, quantized=quantized, condition=condition),
+        lambda output, condition: DiffusersDecoder(latent, output, **nets, condition=condition),
         lambda features: code(features, latent, grid),
         sigma="optimal",
     )

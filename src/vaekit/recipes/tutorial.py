@@ -21,7 +21,7 @@ def tutorial(s: Setting) -> Recipe:
     widths, dense = [s.wide(16 * 2**i) for i in range(s.deep(2))], s.wide(256)
     model = s.vae(
         latent,
-        lambda told: ConvEncoder(list(s.data.shape), widths, dense, told),
-        lambda output, told: ConvDecoder(latent, output, widths, dense, told),
+        lambda condition: ConvEncoder(list(s.data.shape), widths, dense, condition),
+        lambda output, condition: ConvDecoder(latent, output, widths, dense, condition),
     )
     return Recipe(model, s.objective(), defaults=Training(epochs=10, batch_size=64, optimizer="adam", lr=1e-3))

@@ -109,7 +109,11 @@ def fit_prior(
     held_out = codes_of(model, dataset, "validation", told, seed=1)
     draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
     train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
-    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, ClassCondition(len(dataset.spec.classes)) if told else None, images)
+    condition_of, rarest = None, images
+    if train.classes is not None:
+        condition_of = ClassCondition(len(dataset.spec.classes))
+        rarest = int(torch.bincount(train.classes, minlength=condition_of.classes).min()) * images // len(train.z)
+    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest)
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
     # As many passes over the images, whatever the draws of each.

@@ -1,5 +1,6 @@
 """`measure_samples`: how good are the images that a model makes?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from vaekit.evaluation.samples.choose import choose
 from vaekit.evaluation.samples.memorization import Nearest
 from vaekit.evaluation.samples.real import Pixels, Real, real_images
 from vaekit.evaluation.samples.roughness import roughness
-from vaekit.evaluation.samples.ruler import Ruler
+from vaekit.evaluation.samples.ruler import Figure, Ruler
 from vaekit.evaluation.samples.space import Space
 from vaekit.evaluation.samples.synthetic import train_on_synthetic
+from vaekit.evaluation.samples.two_sample import TwoSampleTest
 from vaekit.run import Run
 
 SHOWN = 8
@@ -88,20 +90,14 @@ def measure_samples(
     condition = conditions(run.model, data, real.test)
     images = draw(run, len(real.test), condition, real.pixels, ruler.seed)
     figures, copies = ruler.measure(images)
-    floor = ruler.floor
-    rows = {
-        name: {"value": f.value, "error": f.error, "floor": floor[name].value, "floor_error": floor[name].error, "space": f.space}
-        for name, f in figures.items()
-    }
-    notes = list(real.notes)
-    if figures["density"].value > CROWDED * floor["density"].value:
+    rows, notes = _beside(figures, ruler.floor), list(real.notes)
+    if figures["density"].value > CROWDED * ruler.floor["density"].value:
         notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
     tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
     if tests is None:
         notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
     else:
-        rows["prior_test"] = {"value": tests[0].accuracy, "error": None, "p_value": tests[0].p_value, "floor": tests[1].accuracy, "floor_error": None}
-        rows["prior_test"] |= {"space": f"codes ({min(TESTED, len(real.test))} of either side)"}
+        rows["prior_test"] = _prior_test(*tests, len(real.test))
     smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
     if smooth is not None:
         rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
@@ -109,9 +105,28 @@ def measure_samples(
         rows["synthetic_accuracy"] = _synthetic(images, condition, real, ruler.seed)
     if picture is not None:
         pictures.save(picture, nearest_pairs(images, copies, real))
+    measures = {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows}
+    return {"run": str(run.path), "data": data.name, **_compared(ruler), "measures": measures, "notes": notes}
+
+
+def _beside(figures: Mapping[str, Figure], floor: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+    """Each figure beside its floor."""
     return {
-        "run": str(run.path),
-        "data": data.name,
+        name: {"value": f.value, "error": f.error, "floor": floor[name].value, "floor_error": floor[name].error, "space": f.space}
+        for name, f in figures.items()
+    }
+
+
+def _prior_test(found: TwoSampleTest, floor: TwoSampleTest, images: int) -> dict[str, Any]:
+    """The codes of so many images told from draws of the prior, beside the prior told from itself."""
+    row = {"value": found.accuracy, "error": None, "p_value": found.p_value, "floor": floor.accuracy, "floor_error": None}
+    return row | {"space": f"codes ({min(TESTED, images)} of either side)"}
+
+
+def _compared(ruler: Ruler) -> dict[str, Any]:
+    """What was compared with what, and in which features."""
+    real = ruler.real
+    return {
         "features": ruler.space.name,
         "feature_dimensions": ruler.features.shape[1],
         "images": len(real.test),
@@ -121,8 +136,6 @@ def measure_samples(
         "floor": f"{real.names[1]} in the samples' place",
         "training_images": len(real.train),
         "seed": ruler.seed,
-        "measures": {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows},
-        "notes": notes,
     }
 
 

@@ -29,27 +29,27 @@ class AmortizedFlow(Posterior):
     Args:
         features: F, the width of the encoder's output [N, F].
         latent: D, the number of latent dimensions.
-        told: G, how many numbers the maps are told of an image.
+        context: G, the numbers that the maps are told of an image.
     """
 
     gives: ClassVar[frozenset[str]] = ANYWHERE
 
-    def __init__(self, features: int, latent: int, told: int) -> None:
+    def __init__(self, features: int, latent: int, context: int) -> None:
         super().__init__()
-        self.latent, self.told = latent, told
-        self.head = nn.Linear(features, 2 * latent + told)
+        self.latent, self.context = latent, context
+        self.head = nn.Linear(features, 2 * latent + context)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         return (self.latent,)
 
     @abc.abstractmethod
-    def flow(self, told: Float[Tensor, "N G"]) -> Map:
+    def flow(self, context: Float[Tensor, "N G"]) -> Map:
         """f, given the image."""
 
     def forward(self, h: Float[Tensor, "N F"]) -> Flowed:  # type: ignore[override]
-        mean, log_variance, told = self.head(h).float().split([self.latent, self.latent, self.told], dim=-1)
-        return Flowed(mean, deviation(log_variance), self.flow(told))
+        mean, log_variance, context = self.head(h).float().split([self.latent, self.latent, self.context], dim=-1)
+        return Flowed(mean, deviation(log_variance), self.flow(context))
 
 
 class PlanarFlow(AmortizedFlow):
@@ -68,8 +68,8 @@ class PlanarFlow(AmortizedFlow):
         super().__init__(features, latent, steps * (2 * latent + 1))
         self.steps = steps
 
-    def flow(self, told: Float[Tensor, "N G"]) -> Map:
-        each = [part.split([self.latent, self.latent, 1], dim=-1) for part in told.chunk(self.steps, dim=-1)]
+    def flow(self, context: Float[Tensor, "N G"]) -> Map:
+        each = [part.split([self.latent, self.latent, 1], dim=-1) for part in context.chunk(self.steps, dim=-1)]
         return Chain([Planar(u, w, b.squeeze(-1)) for u, w, b in each])
 
 
@@ -87,8 +87,8 @@ class RadialFlow(AmortizedFlow):
         super().__init__(features, latent, steps * (latent + 2))
         self.steps = steps
 
-    def flow(self, told: Float[Tensor, "N G"]) -> Map:
-        each = [part.split([self.latent, 1, 1], dim=-1) for part in told.chunk(self.steps, dim=-1)]
+    def flow(self, context: Float[Tensor, "N G"]) -> Map:
+        each = [part.split([self.latent, 1, 1], dim=-1) for part in context.chunk(self.steps, dim=-1)]
         return Chain([Radial(centre, alpha.squeeze(-1), s.squeeze(-1)) for centre, alpha, s in each])
 
 
@@ -117,8 +117,8 @@ class IAF(AmortizedFlow):
         ]
         self.transform = LazyComposedTransform(*maps)
 
-    def flow(self, told: Float[Tensor, "N G"]) -> Map:
-        return ZukoMap(self.transform, told)
+    def flow(self, context: Float[Tensor, "N G"]) -> Map:
+        return ZukoMap(self.transform, context)
 
 
 KINDS: dict[str, Callable[..., Any]] = {
@@ -153,5 +153,5 @@ class FlowPosterior(AmortizedFlow):
             raise UserError(f"There is no flow '{kind}' for a posterior; there are {', '.join(KINDS)}.")
         self.transform = KINDS[kind](latent, context, transforms=steps, hidden_features=[width, width]).transform
 
-    def flow(self, told: Float[Tensor, "N G"]) -> Map:
-        return ZukoMap(self.transform, told)
+    def flow(self, context: Float[Tensor, "N G"]) -> Map:
+        return ZukoMap(self.transform, context)

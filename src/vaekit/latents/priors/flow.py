@@ -44,7 +44,7 @@ class FlowPrior(DensityPrior):
             raise UserError(f"There is no flow '{flow}'; there are {', '.join(FLOWS)}.")
         if flow == "realnvp" and latent < 2:
             raise UserError("A realnvp prior maps one half of the code given the other, and needs 2 latent dimensions: take maf or nsf for one.")
-        self.latent, self.told = latent, condition
+        self.latent, self.condition = latent, condition
         widths = [max(hidden, latent)] * 2
         self.flow = FLOWS[flow](features=latent, context=condition, transforms=transforms, hidden_features=widths)
         for map_ in self.flow.transform.transforms:
@@ -54,9 +54,9 @@ class FlowPrior(DensityPrior):
         return self._distribution(c)
 
     def _distribution(self, c: Tensor | None) -> "FlowDistribution":
-        if self.told and c is None:
+        if self.condition and c is None:
             raise UserError("This prior is conditional: give it a condition for each code.")
-        return FlowDistribution(self.flow, c if self.told else None, self.flow.base().mean)
+        return FlowDistribution(self.flow, c if self.condition else None, self.flow.base().mean)
 
     def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """n codes [n, D]; `temperature` multiplies the spread of what goes through the flow."""

@@ -85,9 +85,9 @@ class FlowMatching(Prior):
         device = next(self.velocity.parameters()).device
         x = temperature * torch.randn(n, *self.velocity.shape, device=device)
         for now, then in pairwise(torch.linspace(0, 1, self.steps + 1, device=device)):
-            slope = self._guided(x, now, c, guidance)
-            ahead = self._guided(x + (then - now) * slope, then, c, guidance)
-            x = x + 0.5 * (then - now) * (slope + ahead)
+            v = self._guided(x, now, c, guidance)
+            ahead = self._guided(x + (then - now) * v, then, c, guidance)
+            x = x + 0.5 * (then - now) * (v + ahead)
         return x
 
     def _guided(self, x: Tensor, t: Tensor, c: Tensor | None, guidance: float) -> Tensor:

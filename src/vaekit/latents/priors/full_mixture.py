@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vaekit.errors import UserError
 from vaekit.latents.base import Prior
 
 
@@ -17,30 +18,43 @@ class FullMixturePrior(Prior):
 
     It starts by expectation-maximization on the codes that it is initialized with, and can then be trained by gradient as any prior.
 
+    With classes, each starts with K Gaussians of its own codes, and p(z|y) has weights w_k|y over the Gaussians of all; a code that comes without
+    its class has w_k = sum_y p(y) w_k|y.
+
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2019), section 4 (ex-post density estimation), https://arxiv.org/abs/1903.12436
         Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster, Laird, Rubin, 1977), https://www.jstor.org/stable/2984875
 
     Args:
         latent: D, the number of latent dimensions.
-        components: K, the number of Gaussians.
+        components: K, the number of Gaussians; for each class, where there are any.
         floor: what is added to each variance in expectation-maximization; codes are about standardized (see `Fitted`).
+        classes: how many the condition c [N, classes] tells apart, one-hot; a row of zeros is no class.
     """
 
-    undecayed = ("means", "log_diagonals", "below")
+    undecayed = ("means", "log_diagonals", "below", "by_class")
 
-    def __init__(self, latent: int, components: int = 50, floor: float = 1e-3) -> None:
+    def __init__(self, latent: int, components: int = 50, floor: float = 1e-3, classes: int = 0) -> None:
         super().__init__()
-        self.latent, self.floor = latent, floor
+        self.latent, self.floor, self.classes = latent, floor, classes
+        components *= max(1, classes)
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(torch.randn(components, latent))
         self.log_diagonals = nn.Parameter(torch.zeros(components, latent))
         """log of the diagonal of P."""
         self.below = nn.Parameter(torch.zeros(components, latent, latent))
         """P below its diagonal."""
+        self.by_class = nn.Parameter(torch.zeros(classes, components)) if classes else None
+        """The logits of each class."""
 
     def _factors(self) -> Float[Tensor, "K D D"]:
         return self.below.tril(-1) + torch.diag_embed(self.log_diagonals.exp())
+
+    def _log_weights(self, c: Float[Tensor, "N classes"] | None) -> Float[Tensor, "#N K"]:
+        """log w_k, or log w_k|y."""
+        if self.by_class is None or c is None:
+            return self.logits.log_softmax(0).unsqueeze(0)
+        return torch.where(c.sum(1, keepdim=True) > 0, c @ self.by_class, self.logits).log_softmax(1)
 
     def loss(self, code: Float[Tensor, "N D"], c: Tensor | None = None) -> Float[Tensor, "N"]:
         """-log p(z) in nats, in single precision whatever the plan: a narrow Gaussian multiplies what rounding does to a code."""
@@ -48,12 +62,12 @@ class FullMixturePrior(Prior):
             factors = self._factors()
             scaled = torch.einsum("nd,kde->nke", code, factors) - torch.einsum("kd,kde->ke", self.means, factors)
             each = self.log_diagonals.sum(1) - 0.5 * (scaled.square().sum(2) + self.latent * math.log(2 * math.pi))
-            return -torch.logsumexp(each + self.logits.log_softmax(0), dim=1)
+            return -torch.logsumexp(each + self._log_weights(c), dim=1)
 
     @torch.no_grad()
     def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0) -> Float[Tensor, "n D"]:
         """n codes; `temperature` multiplies the spread of each component about its mean."""
-        which = torch.multinomial(self.logits.softmax(0), n, replacement=True)
+        which = torch.multinomial(self._log_weights(c).exp().expand(n, -1), 1).squeeze(1)
         noise = temperature * torch.randn(n, self.latent, 1, device=self.means.device)
         # Of the covariance P^-T P^-1 a factor is P^-T, one solution for each component's draws.
         z = torch.empty(n, self.latent, device=self.means.device)
@@ -63,15 +77,33 @@ class FullMixturePrior(Prior):
         return z
 
     @torch.no_grad()
-    def initialize(self, code: Float[Tensor, "N D"]) -> None:
-        """Thirty rounds of expectation-maximization at most, in double precision; fewer codes than components leave it as it is."""
-        if len(code) < max(2, len(self.means)):
+    def initialize(self, code: Float[Tensor, "N D"], c: Float[Tensor, "N classes"] | None = None) -> None:
+        """Thirty rounds of expectation-maximization at most, in double precision; fewer codes than components leave it as it is.
+
+        Raises:
+            UserError: for a class with fewer codes than Gaussians.
+        """
+        if self.by_class is None or c is None:
+            if len(code) >= max(2, len(self.means)):
+                self._fit(code, slice(None))
             return
+        each = len(self.means) // self.classes
+        self.by_class.fill_(UNLIKELY)
+        for y, share in enumerate(c.mean(0).tolist()):
+            mine, own = code[c[:, y] > 0], slice(y * each, (y + 1) * each)
+            if len(mine) < max(2, each):
+                raise UserError(f"Class {y} has {len(mine)} codes, too few for Gaussians of its own: take --prior flow-matching.")
+            self._fit(mine, own)
+            self.by_class[y, own] = self.logits[own]
+            self.logits[own] += math.log(share)
+
+    def _fit(self, code: Float[Tensor, "n D"], own: slice) -> None:
+        """Expectation-maximization of the Gaussians `own`; their logits are then the logarithms of weights that sum to 1."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         seed = int(torch.randint(2**31 - 1, (1,)))
-        mixture = GaussianMixture(len(self.means), reg_covar=self.floor, max_iter=30, init_params="k-means++", random_state=seed)
+        mixture = GaussianMixture(len(self.means[own]), reg_covar=self.floor, max_iter=30, init_params="k-means++", random_state=seed)
         with warnings.catch_warnings():
             # Thirty rounds are enough here, converged or not: what counts is the likelihood of held-out codes.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -79,10 +111,14 @@ class FullMixturePrior(Prior):
         # scikit-learn's factors are upper triangular: the same precision has a lower one.
         upper = torch.from_numpy(mixture.precisions_cholesky_)
         lower = torch.linalg.cholesky(upper @ upper.mT)
-        self.logits.copy_(torch.from_numpy(mixture.weights_).clamp_min(1e-12).log())
-        self.means.copy_(torch.from_numpy(mixture.means_))
-        self.log_diagonals.copy_(lower.diagonal(dim1=1, dim2=2).log())
-        self.below.copy_(lower.tril(-1))
+        self.logits[own] = torch.from_numpy(mixture.weights_).clamp_min(1e-12).log().to(self.logits)
+        self.means[own] = torch.from_numpy(mixture.means_).to(self.means)
+        self.log_diagonals[own] = lower.diagonal(dim1=1, dim2=2).log().to(self.means)
+        self.below[own] = lower.tril(-1).to(self.means)
+
+
+UNLIKELY = -30.0
+"""The logit of a Gaussian of another class: as good as none, and not so far that it could not be learned."""
 
 
 def enough(latent: int, count: int) -> bool:

@@ -43,7 +43,7 @@ class MixturePrior(DensityPrior):
         return Mixture(components, self.logits.log_softmax(0))
 
     @torch.no_grad()
-    def initialize(self, code: Tensor) -> None:
+    def initialize(self, code: Tensor, c: Tensor | None = None) -> None:
         """Means at random codes, and a quarter of each dimension's variance about them."""
         self.means.copy_(code[torch.randint(len(code), (len(self.means),), device=code.device)])
         self.log_variances.copy_((0.25 * code.var(0, correction=0)).clamp_min(1e-6).log().expand_as(self.log_variances))

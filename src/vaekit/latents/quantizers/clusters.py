@@ -1,18 +1,30 @@
 """Nearest neighbours, the tally of a codebook, k-means, and the rebirth of codes that nothing uses."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+PAIRS = 2**24
+"""Of points and codes that are in memory at once: 64 MiB of distances."""
+
 
 def nearest(points: Float[Tensor, "M F"], codebook: Float[Tensor, "K F"]) -> Int[Tensor, "M"]:
-    """argmin_k ||x - e_k||^2, in float32 even under autocast: bf16 keeps 8 bits of a distance."""
+    """argmin_k ||x - e_k||^2, in float32 even under autocast: bf16 keeps 8 bits of a distance. At most `PAIRS` distances are in memory at once."""
     with torch.autocast(points.device.type, enabled=False):
-        codebook = codebook.float()
-        return torch.addmm(codebook.square().sum(1), points.float(), codebook.t(), alpha=-2.0).argmin(1)
+        codebook, rows = codebook.float(), _rows(codebook)
+        squares = codebook.square().sum(1)
+        parts = [points] if len(points) <= rows else points.split(rows)
+        found = [torch.addmm(squares, part.float(), codebook.t(), alpha=-2.0).argmin(1) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _rows(codebook: Tensor) -> int:
+    """How many points are compared with all codes at once."""
+    return max(1, PAIRS // len(codebook))
 
 
 @dataclass
@@ -29,9 +41,15 @@ class Tally:
 def tally(points: Float[Tensor, "M F"], index: Int[Tensor, "M"], codebook: Float[Tensor, "K F"]) -> Tally:
     """By a matrix product, whose result is the same each time on a GPU too, as that of a scattered sum is not."""
     with torch.autocast(points.device.type, enabled=False):
-        given = F.one_hot(index, len(codebook)).float()
-        errors = (points - codebook[index]).square().sum(1)
-        return Tally(given.sum(0), given.t() @ points, errors @ given)
+        rows = _rows(codebook)
+        parts = [_tally(some, chosen, codebook) for some, chosen in zip(points.split(rows), index.split(rows), strict=True)]
+        return reduce(lambda a, b: Tally(a.counts + b.counts, a.sums + b.sums, a.errors + b.errors), parts)
+
+
+def _tally(points: Float[Tensor, "M F"], index: Int[Tensor, "M"], codebook: Float[Tensor, "K F"]) -> Tally:
+    given = F.one_hot(index, len(codebook)).float()
+    errors = (points - codebook[index]).square().sum(1)
+    return Tally(given.sum(0), given.t() @ points, errors @ given)
 
 
 def reborn(codebook: Tensor, usage: Tensor, errors: Tensor, threshold: float, seed: int) -> Tensor:
