@@ -165,13 +165,14 @@ def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -
     lines.append({"name": "iaf", "seed": 0, **shared, "options": ["--recipe", "iaf"], "error": "Error: out of\nmemory"})
     lines.insert(0, lines[0] | {"minutes_asked": 0.1, "bound_nats": -300.0})  # other terms
     scripts["budget"].write_page(lines, tmp_path / "budget.md")
-    text = (tmp_path / "budget.md").read_text()
+    trial, text = (tmp_path / "budget.md").read_text().split("## 5 minutes")
+    assert "## 0.1 minutes" in trial and "**300.00**" in trial and "**300.00**" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ") and "`--recipe" in line]
     assert [row.split(" | ")[8] if "**" in row else "failed" for row in rows] == ["**229.00**", "**231.00**", "**231.50**", "failed"]
-    assert "not to be compared" not in text
+    assert "a tenth off" not in text
     lines[1]["minutes"] = 4.0
     scripts["budget"].write_page(lines, tmp_path / "budget.md")
-    assert "not to be compared: `conv` 0 (" in (tmp_path / "budget.md").read_text()
+    assert "a tenth off the minutes asked for: `conv` 0 (4.0)" in (tmp_path / "budget.md").read_text().split("## 5 minutes")[1]
     assert "2 seeds from 231.00 to 231.50 nats" in text and "300.00" not in text
 
 
