@@ -311,7 +311,7 @@ INTRODUCTION = (
     "its kind, scale, orientation, x and y are on the grid of factors of dSprites), with a code of ten dimensions. `python",
     "benchmarks/disentanglement.py` makes the rows, and writes this page from `benchmarks/disentanglement.jsonl`.",
     "",
-    "All but `annealed` start with a heavy divergence that falls to its weight over the first 60 % of the run (`--set start=`, 64 here); the rows",
+    "All but `annealed` start with a heavy divergence that falls to its weight over the first 60 % of the run (`--set start=`, 20 here); the rows",
     "named `-constant` do not, as published: the published recipes with everything else equal.",
     "",
     "The measures are taken on the test split, of the posterior's means; 1 is perfect. Chance is 0.2 for the FactorVAE and BetaVAE scores, 0.5 for",

@@ -16,6 +16,8 @@ from vaekit.data import Dataset, open_data
 from vaekit.errors import UserError
 from vaekit.report import write_report
 from vaekit.report.about import repeat
+from vaekit.report.content import Charts
+from vaekit.report.course import curves
 from vaekit.report.page import page
 from vaekit.report.quality import quality
 from vaekit.run import Run
@@ -72,6 +74,13 @@ def test_every_kind_of_model_has_a_report(recipe: str) -> None:
         content = path.read_bytes()
         write_report(run, data, quick=True)
         assert path.read_bytes() == content, "the same run and data give the same file"
+
+
+def test_a_critic_has_a_curve_of_its_own() -> None:
+    run, _ = digits(None, "factor", scale=0.25, knobs={"nets": "mlp"})
+    (section,) = [block for block in curves(run).blocks if isinstance(block, Charts)]
+    drawn = "".join(str(chart) for chart in section.charts)
+    assert "critic_code" in run.history and "Loss of the critic" in drawn
 
 
 def test_colour_floats_with_holes_from_an_array() -> None:

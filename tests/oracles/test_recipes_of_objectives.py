@@ -71,14 +71,14 @@ def test_options_are_honoured_or_refused() -> None:
 
 @pytest.mark.parametrize(("name", "end"), [("beta", 4.0), ("beta-tc", 1.0), ("factor", 1.0), ("dip-i", 1.0), ("dip-ii", 1.0)])
 def test_a_code_of_few_meanings_starts_with_a_heavy_divergence(name: str, end: float) -> None:
-    """One for each 16 pixels, down to the recipe's weight; with `start=1`, with a warm-up, or below 1 it begins as published."""
+    """One for each 50 pixels, down to the recipe's weight; with `start=1`, with a warm-up, or below 1 it begins as published."""
     data = spec_of([1, 32, 32])
 
     def weights(**options: object) -> list[float]:
         objective = build_recipe(name, data, scale=0.1, **options).objective
         return [objective.progress(fraction).get("beta", 1.0) for fraction in (0.0, 0.3, 0.6, 1.0)]
 
-    assert weights() == pytest.approx([64, 8 * end**0.5, end, end])
+    assert weights() == pytest.approx([20.48, (20.48 * end) ** 0.5, end, end])
     assert weights(knobs={"start": 100 * end}) == pytest.approx([100 * end, 10 * end, end, end])
     assert weights(knobs={"start": 1}) == weights(warmup=0.1) == [0.0, end, end, end]
     with pytest.raises(UserError, match="leave one of them out"):

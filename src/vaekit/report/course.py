@@ -25,7 +25,10 @@ def curves(run: Run) -> Section:
     """One chart for each quantity that the history has."""
     history = run.history
     made: list[Chart] = []
-    for name, title, unit, how in PANELS:
+    critics: list[tuple[str, str, str, dict[str, Any]]] = [
+        (name, f"Loss of the critic '{name.removeprefix('critic_')}'", "its own", {}) for name in history if name.startswith("critic_")
+    ]
+    for name, title, unit, how in (*PANELS, *critics):
         series = {split: points for split, prefix in SPLITS.items() if (points := _points(history, prefix + name)) is not None}
         if len(series) > 1 or "validation" in series or "" in series:
             made.append(charts.lines(title, series, "epochs", unit, **how))
