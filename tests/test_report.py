@@ -83,6 +83,13 @@ def test_a_critic_has_a_curve_of_its_own() -> None:
     assert "critic_code" in run.history and "Loss of the critic" in drawn
 
 
+def test_a_gan_has_no_curves_of_codes() -> None:
+    run, _ = digits(None, "gan", scale=0.1)
+    (section,) = [block for block in curves(run).blocks if isinstance(block, Charts)]
+    drawn = "".join(str(chart) for chart in section.charts)
+    assert "Loss of the critic" in drawn and "ELBO" not in drawn and "Active" not in drawn
+
+
 def test_colour_floats_with_holes_from_an_array() -> None:
     x = np.random.default_rng(0).normal(size=(80, 6, 5, 3)).astype(np.float32)
     x[:, :2, :2] = np.nan

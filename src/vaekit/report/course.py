@@ -28,7 +28,10 @@ def curves(run: Run) -> Section:
     critics: list[tuple[str, str, str, dict[str, Any]]] = [
         (name, f"Loss of the critic '{name.removeprefix('critic_')}'", "its own", {}) for name in history if name.startswith("critic_")
     ]
+    of_codes = {"elbo_nats", "rate_nats", "distortion_nats", "active_units"} if run.model.encoder is None else set()
     for name, title, unit, how in (*PANELS, *critics):
+        if name in of_codes:  # of draws of the prior, which say nothing of these images
+            continue
         series = {split: points for split, prefix in SPLITS.items() if (points := _points(history, prefix + name)) is not None}
         if len(series) > 1 or "validation" in series or "" in series:
             made.append(charts.lines(title, series, "epochs", unit, **how))
