@@ -49,6 +49,8 @@ def page(entry: Entry) -> str:
     own = knobs(entry.name)
     command = f"vaekit train DATA --recipe {entry.name}" + "".join(f" --set {k}={v}" for k, v in own.items() if v is not None)
     lines += ["```sh", command, "```", ""]
+    if own:
+        lines += ["The values are the recipe's own for images of 28 x 28; what is left out is set for yours.", ""]
     picture = HERE / "images" / "zoo" / f"{entry.name}.png"
     if picture.exists():
         lines += [
