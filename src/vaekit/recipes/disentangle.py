@@ -67,12 +67,11 @@ def beta(s: Setting) -> Recipe:
 def annealed(s: Setting) -> Recipe:
     """The code is given a capacity in nats that grows over the run, and is held to it by gamma |KL - C|. What matters most to the reconstruction is
     learned first, one factor after the other, each in a dimension that is free by then. The final capacity, and not beta, decides how much detail
-    is kept. gamma must exceed what a nat of code saves at most, which grows with the number of pixels.
+    is kept.
     """
-    refuse(s, beta="its weight is gamma (--set gamma=100)")
+    refuse(s, beta="its weight is gamma (--set gamma=10)")
     rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
-    gamma = s.knob("gamma", float(max(10, s.data.dimensions / 8)))
-    objective = ELBO(capacity=rise, gamma=gamma, free_bits=s.free_bits or 0.0)
+    objective = ELBO(capacity=rise, gamma=s.knob("gamma", 10.0), free_bits=s.free_bits or 0.0)
     return variant(s, None, objective, select="last", networks=nets(s))
 
 
