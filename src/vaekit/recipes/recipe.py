@@ -176,7 +176,7 @@ class Entry:
 
 
 RECIPES: dict[str, Entry] = {}
-DEFAULT = "conv"
+DEFAULT = "realnvp"
 
 
 def recipe(name: str, *, year: int, paper: str, url: str, good_for: str, data: str = "images") -> Callable:
