@@ -125,11 +125,13 @@ def test_logits_are_normalized_before_they_are_compared() -> None:
         assert (torch.bincount(draws, minlength=3) / 4000 - expected).abs().max() < 0.03
 
 
-def test_it_learns_a_pattern() -> None:
+@pytest.mark.parametrize("kind", ["pixelcnn", "transformer"])
+def test_it_learns_a_pattern(kind: str) -> None:
     """Codes whose second row repeats the first cost the first row alone."""
     torch.manual_seed(0)
-    prior = CodeTransformer([1, 2, 3], 4, width=32, blocks=2, heads=2)
-    optimizer = torch.optim.Adam(prior.parameters(), lr=0.01)
+    pixelcnn = kind == "pixelcnn"
+    prior = CodePrior([1, 2, 3], 4, hidden=16, layers=2) if pixelcnn else CodeTransformer([1, 2, 3], 4, width=32, blocks=2, heads=2)
+    optimizer = torch.optim.Adam(prior.parameters(), lr=0.02 if pixelcnn else 0.01)
     for _ in range(200):
         row = torch.randint(4, (64, 1, 1, 3))
         loss = prior.loss(torch.cat([row, row], dim=2)).mean()

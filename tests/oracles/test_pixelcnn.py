@@ -73,16 +73,3 @@ def test_temperature_and_top_k() -> None:
     assert (greedy == greedy[:1]).all() and torch.equal(greedy, prior.sample(50, top=1))
     first = prior.sample(2000, top=2)[:, 0, 0, 0]
     assert len(first.unique()) == 2
-
-
-def test_a_prior_learns_a_pattern() -> None:
-    """Codes whose second row repeats the first cost the first row alone."""
-    prior = CodePrior([1, 2, 3], 4, hidden=16, layers=2)
-    optimizer = torch.optim.Adam(prior.parameters(), lr=0.02)
-    for _ in range(150):
-        row = torch.randint(4, (64, 1, 1, 3))
-        loss = prior.loss(torch.cat([row, row], dim=2)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() == pytest.approx(3 * math.log(4), abs=0.2)

@@ -84,6 +84,7 @@ def test_a_code_of_few_meanings_starts_with_a_heavy_divergence(name: str, end: f
     with pytest.raises(UserError, match="leave one of them out"):
         weights(knobs={"start": 50}, warmup=0.1)
     assert build_recipe("beta", data, scale=0.1, beta=0.5).objective.progress(0.0) == {"beta": 0.0}
+    assert build_recipe("beta", data, scale=0.1, knobs={"beta": 0}).objective.progress(1.0) == {"beta": 0.0}
 
 
 def test_sigma_of_the_recipes() -> None:

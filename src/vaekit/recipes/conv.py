@@ -1,4 +1,4 @@
-"""Our default: convolutions on patches beside a dense path, no batch norm, trained to converge."""
+"""Convolutions on patches beside a dense path, no batch norm, trained to converge."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from vaekit.training.options import Training
     year=2016,
     paper="Residual VAE in the manner of Improving Variational Inference with IAF (Kingma et al.)",
     url="https://arxiv.org/abs/1606.04934",
-    good_for="the default: any folder of images up to about 128 x 128; the best likelihood for its cost with one layer of latents",
+    good_for="a plain VAE, trained well: any folder of images up to about 128 x 128, with codes that are to be standard normal",
 )
 def conv(s: Setting) -> Recipe:
     """Convolutions on patches learn texture, and a dense path beside them learns the coarse of a small image at once. There is no batch norm, whose

@@ -31,7 +31,7 @@ def bound(s: Setting, weight: float | None = None) -> ELBO:
     dimensions as the plane has. At three times as much it says nothing, and in a long run its dimensions then come one after the other: the first may
     get so far ahead that it winds through the plane.
     """
-    end = weight or (1.0 if s.beta is None else s.beta)
+    end = (1.0 if s.beta is None else s.beta) if weight is None else weight
     usual = end if s.warmup is not None or end < 1 else max(end, s.data.dimensions / 50)
     start = s.knob("start", float(usual))
     if start <= end:

@@ -62,7 +62,7 @@ def exemplar(s: Setting) -> Recipe:
     year=2016,
     paper="Density estimation using Real NVP (Dinh et al.), as the prior",
     url="https://arxiv.org/abs/1605.08803",
-    good_for="a sharper prior that is still fast to sample: a flow of affine couplings; given a condition, the prior follows it",
+    good_for="the default: any folder of images up to about 128 x 128; better likelihood and samples than conv for hardly more time",
 )
 def realnvp(s: Setting) -> Recipe:
     """The prior is a flow of affine coupling layers, trained inside the bound. It bends N(0, I) to where the codes are, so that fewer nats are lost
