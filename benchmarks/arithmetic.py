@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import vaekit
+from vaekit.memory import keep_freed_memory
 from vaekit.output import Batch
 from vaekit.training.ema import Average
-from vaekit.training.memory import keep_freed_memory
 from vaekit.training.optimizer import global_norm, make_optimizer
 from vaekit.training.plan import Plan
 from vaekit.training.task import Task

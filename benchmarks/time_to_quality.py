@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=TOTAL, help="score only the first images, for a trial (default: all)")
     parser.add_argument("--every", type=float, default=20, help="seconds between weights that are kept: how finely the moment is known (default: 20)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="processor: where others use the machine (one thread only)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=5e-4, help="of the peers (default: 5e-4, as published)")
     parser.add_argument("--batch-size", type=int, default=100, help="of the peers (default: 100, as published)")
@@ -72,6 +73,8 @@ def main() -> int:
     unknown = set(args.contenders) - {c.key for c in CONTENDERS}
     if unknown:
         parser.error(f"there is no contender {sorted(unknown)[0]}")
+    if args.clock == "processor" and args.threads != 1:
+        parser.error("--clock processor adds up the time of all threads: it tells something of one alone (--threads 1)")
     chosen = [c for c in CONTENDERS if not args.contenders or c.key in args.contenders]
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +95,7 @@ def main() -> int:
 
 def terms(args: argparse.Namespace, contender: Contender) -> dict[str, Any]:
     """What decides a contender's result: another value of it is another line."""
-    shared = {k: getattr(args, k) for k in ("target", "budget", "samples", "images", "every", "threads", "seed")}
+    shared = {k: getattr(args, k) for k in ("target", "budget", "samples", "images", "every", "threads", "clock", "seed")}
     if contender.environment is not None:
         return shared | {"lr": args.lr, "batch_size": args.batch_size}
     return shared | {"options": {"recipe": args.recipe, "minutes": args.minutes, "score_precision": args.precision, **options(args.option)}}

@@ -112,7 +112,7 @@ class Checks(keras.callbacks.Callback):
 
 def main() -> None:
     args = arguments()
-    watch = Watch(Clock(args.began), args.every, Path.cwd())
+    watch = Watch(Clock(args), args.every, Path.cwd())
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     keras.utils.set_random_seed(args.seed)

@@ -121,7 +121,7 @@ class Checks(TrainingCallback):
 
 def main() -> None:
     args = arguments()
-    watch = Watch(Clock(args.began), args.every, Path.cwd())
+    watch = Watch(Clock(args), args.every, Path.cwd())
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     grey = torch.from_numpy(np.load(args.data / "train.npy")).view(-1, 784).float() / 255

@@ -10,6 +10,7 @@ from quality import Clock, Watch, arguments, report
 
 import vaekit
 from vaekit.evaluation import elbo, iw_bound
+from vaekit.memory import channels_last
 
 
 class Checks:
@@ -54,7 +55,7 @@ class Checks:
 
 def main() -> None:
     args = arguments()
-    watch = Watch(Clock(args.began), args.every, Path.cwd())
+    watch = Watch(Clock(args), args.every, Path.cwd())
     options = dict(args.options)
     recipe = options.pop("recipe")
     minutes = min(options.pop("minutes"), args.budget / 60)
@@ -69,6 +70,8 @@ def main() -> None:
 
     def score(place: Path) -> tuple[np.ndarray, np.ndarray]:
         model = vaekit.load_vae(place)
+        if about["plan"]["channels_last"]:
+            channels_last(model)
         found = elbo(model, data.batches("test", 100, args.images), seed=2, precision=precision).elbo
         bound = iw_bound(model, data.batches("test", 100, args.images), args.samples, seed=2, precision=precision)
         return found.numpy(), bound.numpy()

@@ -21,6 +21,8 @@ from vaekit.part import Part
 
 Code = tuple[Tensor, ...]
 """One entry for each stochastic layer."""
+PASS_ON_PROCESSOR, PASS_ELSEWHERE = 400, 4096
+"""Codes that are decoded at once where nothing else is asked for: on a processor their maps stay in its caches, elsewhere they fill the device."""
 NO_ENCODER = (
     "This model has no encoder, as a GAN has none: it makes new images, but no codes of given ones to reconstruct, complete, edit or fit a prior to "
     "(--recipe conv and vae-gan do)."
@@ -207,9 +209,15 @@ class VAE(Part):
             return pixel_values(self.likelihood(self.decoder(d, c)), pixels)
 
     @torch.no_grad()
-    def score(self, x: Batch | Tensor, *, k: int = 64, chunk: int = 16) -> Float[Tensor, "B"]:
-        """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks."""
+    def score(self, x: Batch | Tensor, *, k: int = 64, chunk: int | None = None) -> Float[Tensor, "B"]:
+        """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks.
+
+        Args:
+            chunk: samples of each image in one pass; by default so many that a pass has 400 codes on a processor, 4,096 elsewhere.
+        """
         batch = Batch.of(x).to(self.device)
+        if chunk is None:
+            chunk = max(1, (PASS_ON_PROCESSOR if self.device.type == "cpu" else PASS_ELSEWHERE) // max(len(batch), 1))
         with evaluating(self):
             c = self.embed(batch.condition)
             h, anchors = self._features(batch, c), self.anchors()

@@ -9,6 +9,7 @@ from typing import Any
 
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
+from vaekit.memory import channels_last
 from vaekit.model import VAE
 from vaekit.saving import load_model, save_json, save_text
 
@@ -60,12 +61,15 @@ class Run:
 
     @cached_property
     def model(self) -> VAE:
-        """The model with its best weights so far, in eval mode, on the CPU."""
+        """The model with its best weights so far, in eval mode, on the CPU, its kernels laid out in memory as in training."""
         path = self.final if self.final.exists() else self.best
         if not path.exists():
             self.description  # noqa: B018 (raises if this is not a run at all)
             raise UserError(f"{self.path} has no model yet: run its training command again to go on.")
-        return load_model(path)[0]
+        model: VAE = load_model(path)[0]
+        if self.exists and self.description.get("plan", {}).get("channels_last"):
+            channels_last(model)
+        return model
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`."""

@@ -97,7 +97,7 @@ assert torch.isfinite(step.loss)
 
 LAYERS = [
     ["errors", "__init__"],
-    ["compatibility", "data", "distributions", "part", "output", "pictures"],
+    ["compatibility", "data", "distributions", "memory", "part", "output", "pictures"],
     ["likelihoods"],
     ["networks"],
     ["latents"],

@@ -92,7 +92,7 @@ def iw_bound(
     model: VAE,
     batches: Batches,
     k: int = 64,
-    chunk: int = 16,
+    chunk: int | None = None,
     *,
     seed: int = 0,
     start: int = 0,
@@ -105,7 +105,7 @@ def iw_bound(
     log (1/k) sum_i p(x, z_i) / q(z_i|x), z_i ~ q(z|x): between the ELBO and log p(x), and closer to log p(x) as k grows.
 
     Args:
-        chunk: how many of the k samples are in memory at once.
+        chunk: how many of the k samples are in memory at once (see `VAE.score`); another number is another draw of the noise.
         batches, seed, start, precision, progress, total: see `passes`.
 
     References: Importance Weighted Autoencoders (Burda et al., 2015), Eq. 8, https://arxiv.org/abs/1509.00519

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaekit.errors import UserError
 from vaekit.latents.fitted import Fitted
+from vaekit.memory import keep_freed_memory
 from vaekit.model import VAE, evaluating
 from vaekit.output import Batch
 
@@ -43,6 +44,7 @@ def passes(
     """
     if precision not in ("fp32", "bf16"):
         raise UserError(f"precision is 'fp32' or 'bf16' here, and not '{precision}'.")
+    keep_freed_memory()
     done = 0
     for batch in batches:
         device = model.device

@@ -38,7 +38,7 @@ def report(
     seed: int = 0,
     limit: int | None = None,
     images: int | None = None,
-    chunk: int = 16,
+    chunk: int | None = None,
     precision: str = "fp32",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def report(
         samples: K of the importance-weighted bound; 0 or None for none.
         limit: only the first images.
         images: how many there are, if it is known, for `progress` alone.
-        chunk: how many of the K samples are in memory at once.
+        chunk: how many of the K samples are in memory at once (see `VAE.score`).
         precision: of the networks, see `passes`.
         progress: called with what is done and what there is to do, in images: each counts once for the ELBO, once for the reconstruction and K times
             for the importance samples.

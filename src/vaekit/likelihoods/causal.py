@@ -16,6 +16,7 @@ from vaekit.likelihoods.gaussian import Gaussian
 from vaekit.likelihoods.laplace import Laplace
 from vaekit.likelihoods.mixture import Mixture
 from vaekit.likelihoods.options import given
+from vaekit.memory import laid_out
 
 
 class Causal(Likelihood):
@@ -87,7 +88,8 @@ class Causal(Likelihood):
         return CausalPixels(params, self._conditional, self.input, self.reach, self.image_channels)
 
     def _conditional(self, params: Float[Tensor, "N P h w"], known: Float[Tensor, "N C h2 w2"]) -> torch.distributions.Distribution:
-        h = F.conv2d(known, self.before * self.mask) + self.told(params.float())
+        told = self.told(params.float())
+        h = told + laid_out(F.conv2d(known, self.before * self.mask), told)
         for block in self.blocks:
             h = h + block(F.silu(h))
         return self.pixel(params[:, : self.own].float() + self.head(F.silu(h)).float())

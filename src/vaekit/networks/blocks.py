@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vaekit.memory import laid_out
+
 
 def conditioned(x: Tensor, c: Tensor | None) -> Tensor:
     """[N, F] with the embedded condition [N, G] beside it."""
@@ -22,16 +24,6 @@ def padded(x: Float[Tensor, "N C H W"], multiple: int) -> Float[Tensor, "N C H2 
 def cropped(x: Float[Tensor, "N C H2 W2"], height: int, width: int) -> Float[Tensor, "N C H W"]:
     """The top left corner; what has the size already is left alone, since a slice costs two copies on the way back."""
     return x if tuple(x.shape[2:]) == (height, width) else x[:, :, :height, :width]
-
-
-def laid_out(x: Float[Tensor, "N C H W"], kernel: Float[Tensor, "O I k l"]) -> Float[Tensor, "N C H W"]:
-    """The map in the memory layout of the kernels (`Plan.apply`), which dense layers, views and `pixel_unshuffle` lose.
-
-    An operation between maps of two layouts takes several times as long, and hands one of them on: backward, nearly every activation met its gradient
-    in the other layout.
-    """
-    last = kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
-    return x.contiguous(memory_format=torch.channels_last) if last else x
 
 
 def ceil_div(n: int, by: int) -> int:

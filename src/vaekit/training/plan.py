@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaekit.memory import channels_last
 from vaekit.output import Batch
 from vaekit.part import spec
 from vaekit.saving import save_json
@@ -42,9 +43,7 @@ class Plan:
     def apply(self, module: nn.Module) -> None:
         """Puts the weights into this plan's memory layout."""
         if self.channels_last:
-            for parameter in module.parameters():
-                if parameter.dim() == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            channels_last(module)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from vaekit import __version__
 from vaekit.data import Dataset
 from vaekit.data.cache import cache_folder
 from vaekit.errors import UserError
+from vaekit.memory import keep_freed_memory
 from vaekit.part import spec
 from vaekit.recipes import SETTING_OPTIONS, Recipe
 from vaekit.run import Run
-from vaekit.training.memory import keep_freed_memory
 from vaekit.training.options import Training
 from vaekit.training.progress import Watcher
 
