@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
+    from vaekit.model import VAE
     from vaekit.run import Run
 
 HERE = Path(__file__).resolve().parent
@@ -40,7 +41,9 @@ Line = dict[str, Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", type=Path, help="a run folder")
+    parser.add_argument(
+        "run", nargs="?", type=Path, help="a run folder, or the kept weights (benchmarks/weights/NAME.safetensors) of one that has lines"
+    )
     parser.add_argument("--samples", type=int, default=500, help="K of the bound (default: 500; 100 for tables, 5000 as published)")
     parser.add_argument("--chunk", type=int, default=500, help=f"images in a chunk, a multiple of {BATCH} (default: 500)")
     parser.add_argument("--images", type=int, help="only the first test images, for a trial (default: all)")
@@ -73,8 +76,10 @@ def evaluate(args: argparse.Namespace) -> int:
     import vaekit
 
     alone = args.share[1] == 1
-    run = vaekit.load(args.run)
-    about = {**description(run), "samples": args.samples, "precision": args.precision}
+    kept = args.run.suffix == ".safetensors"
+    run = None if kept else vaekit.load(args.run)
+    known = of_weights(args.run, read(args.lines)) if run is None else description(run)
+    about = {**known, "samples": args.samples, "precision": args.precision}
     total = about["images"] = min(args.images or about["test_images"], about["test_images"])
     if args.cores:
         spread(args.cores)
@@ -85,13 +90,14 @@ def evaluate(args: argparse.Namespace) -> int:
             torch.set_num_threads(args.threads)
         done = [(line["first"], line["last"]) for line in finished(read(args.lines), about)]
         todo = list(to_do(total, args.chunk, done, *args.share))
-        data = vaekit.reopen(run) if todo else None
+        data = None if not todo else opened(about["data"]) if run is None else vaekit.reopen(run)
+        model = laid_out(vaekit.load_vae(args.run)) if run is None else run.model
         for first, last in todo:
             assert data is not None
-            line = about | {"first": first, "last": last} | score(run, data, first, last, args.samples, args.precision)
+            line = about | {"first": first, "last": last} | score(model, data, first, last, args.samples, args.precision)
             append(args.lines, line)
             mean = -line["bound_sum"] / (last - first)
-            print(f"{run.path.name}: images {first} to {last} of {total}: {mean:.2f} nats, {line['seconds']:.0f} s", flush=True)
+            print(f"{about['run']}: images {first} to {last} of {total}: {mean:.2f} nats, {line['seconds']:.0f} s", flush=True)
     if not alone:
         return 0
     lines = finished(read(args.lines), about)
@@ -139,7 +145,7 @@ def to_do(total: int, chunk: int, done: Iterable[tuple[int, int]], share: int = 
             yield first, end
 
 
-def score(run: "Run", data: "Dataset", first: int, last: int, samples: int, precision: str) -> Line:
+def score(model: "VAE", data: "Dataset", first: int, last: int, samples: int, precision: str) -> Line:
     """The sums over test images first..last-1 of the ELBO and the bound in nats, and of their squares."""
     import torch
 
@@ -151,13 +157,38 @@ def score(run: "Run", data: "Dataset", first: int, last: int, samples: int, prec
     starts = range(first, last, BATCH)
     batches = [data.batch("test", torch.arange(start, min(start + BATCH, last))) for start in starts]
     parts = Parts()
-    for out in passes(run.model, batches, run.model, start=first, precision=precision):
+    for out in passes(model, batches, model, start=first, precision=precision):
         parts.add(out)
-    elbo, bound = parts.bound().elbo, iw_bound(run.model, batches, samples, start=first, precision=precision)
+    elbo, bound = parts.bound().elbo, iw_bound(model, batches, samples, start=first, precision=precision)
     sums = {f"{name}_{k}": v.sum().item() for name, x in (("elbo", elbo), ("bound", bound)) for k, v in (("sum", x), ("squares", x.square()))}
     if not all(map(math.isfinite, sums.values())):
         raise ArithmeticError(f"the bound of an image in {first} to {last} is not finite: {sums}")
     return sums | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def of_weights(path: Path, lines: list[Line]) -> Line:
+    """What the lines of a run say of it, for the weights that were kept of it under its name (in 16 bits, which bf16 networks do not tell apart)."""
+    found = [line for line in lines if line["run"] == path.stem]
+    if not found:
+        raise SystemExit(f"no run of the name {path.stem} has lines: name a run folder, or the lines of the run with --lines")
+    changing = ("samples", "precision", "images", "first", "last", "seconds", *(f"{n}_{k}" for n in ("elbo", "bound") for k in ("sum", "squares")))
+    return {k: v for k, v in found[-1].items() if k not in changing} | {"weights": "16 bits"}
+
+
+def opened(name: str) -> "Dataset":
+    """The data of a line."""
+    from vaekit.data import open_data
+
+    source, _, binarized = name.partition(", ")
+    return open_data(source, binarize=bool(binarized))
+
+
+def laid_out(model: "VAE") -> "VAE":
+    """With its kernels in the order that is the faster one for all models of the records."""
+    from vaekit.memory import channels_last
+
+    channels_last(model)
+    return model
 
 
 def description(run: "Run") -> Line:

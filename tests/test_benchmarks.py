@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -105,7 +106,7 @@ def test_chunks_equal_one_pass(scripts: dict[str, ModuleType], run: vaekit.Run, 
     assert whole.bound[0] == pytest.approx(iw_bound(run.model, batches, 7).mean().item(), abs=1e-9)
     assert whole.bound[0] > whole.elbo[0]
     # Another size of the chunks gives the same images the same noise.
-    one = records.score(run, data, 0, n, 7, "fp32")
+    one = records.score(run.model, data, 0, n, 7, "fp32")
     assert one["bound_sum"] == pytest.approx(sum(line["bound_sum"] for line in found), abs=1e-6)
     assert found[0]["command"] == "vaekit train digits --binarize --recipe mlp --latent 4 --scale 0.05 --epochs 1 --lr 0.001 --precision fp32"
     text = page.read_text()
@@ -192,7 +193,7 @@ def test_first_reaching(scripts: dict[str, ModuleType], count: int) -> None:
 def test_kept_weights_are_apart(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     """Better and better checks every 4 seconds, kept at least 10 apart but for the last, and none that is worse."""
     quality = scripts["quality"]
-    watch = quality.Watch(quality.Clock(0.0), 10.0, tmp_path)
+    watch = quality.Watch(quality.Clock(Namespace(began=0.0, clock="wall")), 10.0, tmp_path)
     for i in range(12):
         elbo = -300.0 + i if i != 5 else -400.0
         if place := watch.check(4.0 * i, 100 * i, elbo):
@@ -206,11 +207,14 @@ def test_kept_weights_are_apart(scripts: dict[str, ModuleType], tmp_path: Path) 
 def test_clock_stands_still(scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(scripts["quality"].time, "time", lambda: now[0])
-    clock = scripts["quality"].Clock(90.0)
-    with clock.stopped():
-        now[0] = 107.0
-    now[0] = 108.0
-    assert clock.seconds() == 11.0 and clock.checking == 7.0
+    monkeypatch.setattr(scripts["quality"].time, "process_time", lambda: now[0] / 2)
+    for kind, seconds, checking in (("wall", 11.0, 7.0), ("processor", 50.5, 3.5)):
+        now[0] = 100.0
+        clock = scripts["quality"].Clock(Namespace(began=90.0, clock=kind))
+        with clock.stopped():
+            now[0] = 107.0
+        now[0] = 108.0
+        assert clock.seconds() == seconds and clock.checking == checking
 
 
 def test_streamed_is_log_mean_exp(scripts: dict[str, ModuleType]) -> None:

@@ -154,7 +154,7 @@ def test_the_command_line_writes_it_and_says_where(tmp_path: Path, capsys: pytes
 
 def test_the_quality_of_samples(tmp_path: Path) -> None:
     run = Run(tmp_path / "a run")
-    run.path.mkdir()
+    run.describe(prior=None)
     section = quality(run)
     text = page("t", [section], "")
     assert "Not measured yet" in text and "vaekit quality &#x27;" in text
@@ -169,6 +169,9 @@ def test_the_quality_of_samples(tmp_path: Path) -> None:
     (run.path / "quality.json").write_text(json.dumps(figures | {"notes": ["A note."]}))
     words = Page(page("t", [quality(run)], "")).text
     assert "frechet distance 12.35 ± 0.5 1.5 lower laplacian" in words.replace("  ", " ") and "A note." in words
+    run.describe(prior={"kind": "gmm"})
+    assert "Measured before the prior was fitted" in Page(page("t", [quality(run)], "")).text
+    run.describe(prior=None)
     for broken in ("{", "[]", "{}"):
         (run.path / "quality.json").write_text(broken)
         assert "is damaged" in Page(page("t", [quality(run)], "")).text

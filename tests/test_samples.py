@@ -363,7 +363,7 @@ def test_compare_command(grey: vaekit.Run, bits: vaekit.Run, tmp_path: Path, cap
         assert shown.size[0] > 3 * 6 * 56
     assert command("compare", str(grey.path), str(bits.path), "-n", "60") == 0
     text = capsys.readouterr().out
-    assert "do not compare them" in text and "parameters" in text
+    assert "do not compare them" in text and "parameters" in text and "kind of" in text
 
 
 def test_a_generator_alone_has_no_likelihood(grey: vaekit.Run, bits: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,3 +379,23 @@ def test_other_images_are_not_compared(grey: vaekit.Run, bits: vaekit.Run) -> No
         compare([grey, bits], data, n=60, pixels="draw")
     with pytest.raises(UserError, match="at least two runs"):
         compare([grey], data[:1], n=60)
+
+
+def test_one_class_is_measured_without_a_classifier(tmp_path: Path) -> None:
+    data = vaekit.open_data("digits")
+    ones = data.pixels(torch.nonzero(data.labels == 1).flatten()).repeat(6, 1, 1, 1)
+    two = vaekit.open_data((ones, torch.tensor([0] * (len(ones) - 1) + [1])), condition="class")
+    run = vaekit.fit("mlp", two, scale=0.05, latent=2, epochs=0.1, precision="fp32")
+    found = measure_samples(run, two, n=50, seed=1)["measures"]
+    assert "synthetic_accuracy" not in found and "coverage" in found
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    for name, kinds in (("all", "abc"), ("some", "bc")):
+        for kind in kinds:
+            (tmp_path / name / kind).mkdir(parents=True)
+            for i in range(8):
+                Image.new("L", (8, 8), 20 * i).save(tmp_path / name / kind / f"{i}.png")
+    run = vaekit.fit("mlp", str(tmp_path / "all"), condition="class", scale=0.05, latent=2, epochs=0.1, precision="fp32")
+    with pytest.raises(UserError, match="knows the classes a, b, c, and these data have b, c"):
+        vaekit.reopen(run, str(tmp_path / "some"))

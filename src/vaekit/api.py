@@ -120,7 +120,10 @@ def fit(
     if folder is not None and os.environ.get("RANK", "0") == "0":
         illustrate(run, dataset)
         if page and not (run.path / REPORT).exists():
-            write_report(run, dataset, quick=True)
+            if dataset.size("validation") < 2:
+                watcher.say("No report: it looks at 2 or more validation images, and there is only one.")
+            else:
+                write_report(run, dataset, quick=True)
     return run
 
 
@@ -158,7 +161,7 @@ def illustrate(run: Run, dataset: Dataset) -> None:
                 if model.encoder is not None
                 else {}
             ),
-            **({"map.png": lambda: pictures.manifold(model, spec)} if _latent_size(model) == 2 else {}),
+            **({"map.png": lambda: pictures.manifold(model, spec, condition=_repeated(condition, 1))} if _latent_size(model) == 2 else {}),
         }.items():
             if not (run.path / name).exists():
                 pictures.save(run.path / name, draw())
@@ -209,8 +212,10 @@ def reconstruct(run: Run, paths: list[Path], condition: str | None = None) -> tu
     """Image files, brought to the form of the run's data, and their reconstructions: two raw tensors [n, C, H, W]."""
     x = read_images(paths, run.spec, run.description["data"]["options"])
     label = class_id(run, condition)
+    if label is not None and run.model.condition is None:
+        raise UserError("This model was not trained with a condition: leave --class out.")
     batch = Batch(x, condition=None if label is None else torch.full((len(x),), label))
-    return x, run.model.reconstruct(batch)
+    return x, torch.cat([run.model.reconstruct(batch[start : start + 256]).cpu() for start in range(0, len(x), 256)])
 
 
 def impute(
@@ -335,6 +340,11 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     wanted = DataSpec.from_json(description["spec"])
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
         raise UserError(f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form.")
+    prior = run.description.get("prior") or {}
+    told = "class" in (options.get("condition"), prior.get("condition")) or options.get("labels") is not None
+    if told and dataset.spec.classes != wanted.classes:
+        theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
+        raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
     return dataset
 
 

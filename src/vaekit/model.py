@@ -193,9 +193,8 @@ class VAE(Part):
             return None
         if condition is None:
             return self.embed(self.condition.draw(n))
-        return self.embed(
-            torch.as_tensor(condition, device=self.device).expand(n) if not isinstance(condition, Tensor) else condition.to(self.device)
-        )
+        told = torch.as_tensor(condition, device=self.device)
+        return self.embed(told if told.dim() else told.expand(n))
 
     @torch.no_grad()
     def reconstruct(self, x: Batch | Tensor, *, layers: int | None = None, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:

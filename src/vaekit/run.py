@@ -59,6 +59,15 @@ class Run:
     def finished(self) -> bool:
         return self.exists and bool(self.description.get("finished"))
 
+    @property
+    def minutes(self) -> float | None:
+        """Of training, with those of the prior that was fitted to its codes; None where they are not known."""
+        about = self.description
+        prior = about.get("prior")
+        spent = [about.get("seconds")] + ([Run(self.path / prior["run"]).description.get("seconds")] if prior else [])
+        known = [seconds for seconds in spent if seconds is not None]
+        return sum(known) / 60 if len(known) == len(spent) else None
+
     @cached_property
     def model(self) -> VAE:
         """The model with its best weights so far, in eval mode, on the CPU, its kernels laid out in memory as in training."""
@@ -67,6 +76,8 @@ class Run:
             self.description  # noqa: B018 (raises if this is not a run at all)
             raise UserError(f"{self.path} has no model yet: run its training command again to go on.")
         model: VAE = load_model(path)[0]
+        if not isinstance(model, VAE):
+            raise UserError(f"{self.path} is the run of a prior that was fitted to codes: name the run of the model, {self.path.parents[1]}.")
         if self.exists and self.description.get("plan", {}).get("channels_last"):
             channels_last(model)
         return model

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from tests.contracts.examples import batch, scrambled, vae
+from tests.contracts.examples import batch, raw, scrambled, vae
+from tests.contracts.families.ladder import ladder_vae
 from vaekit.distributions import kl
 from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
@@ -150,6 +151,20 @@ def test_free_bits_stop_the_gradient_below_the_threshold() -> None:
     assert torch.allclose(loss, expected, rtol=1e-4)
 
 
+def test_free_bits_of_maps_and_of_layers_without_a_closed_form() -> None:
+    """A channel of a map has one threshold, whatever its size; a layer whose divergence is not known by dimension has those of all its D together."""
+    out = scrambled(ladder_vae([1, 6, 6], Gaussian(channels=1)))(raw(16, [1, 6, 6]))
+    top, *maps = out.terms
+    whole = (top.log_q - top.log_p).mean() if top.kl is None else top.kl.mean(0)
+    below = [term.kl.flatten(2).sum(2).mean(0) for term in maps]
+    values = torch.cat(below)
+    threshold = values.sort().values[len(values) // 2].item() + 1e-6
+    expected = torch.stack([part.clamp_min(threshold).sum() for part in below]).sum()
+    expected = expected + whole.clamp_min(threshold * (top.z.shape[1] if top.kl is None else 1)).sum()
+    loss = ELBO(free_bits=threshold)(out).mean() - out.distortion.mean()
+    assert torch.allclose(loss, expected, rtol=1e-4)
+
+
 def test_capacity() -> None:
     out = scrambled(vae("mlp"))(batch())
     expected = out.distortion[0] + 10 * (out.rate()[0] - 3).abs()
@@ -161,6 +176,7 @@ def test_schedules() -> None:
     assert [warmup.at(f) for f in (0.0, 0.1, 0.2, 0.9)] == [0.0, 1.0, 2.0, 2.0]
     cycle = Cyclical(cycles=4, ramp=0.5, end=1.0)
     assert [cycle.at(f) for f in (0.0, 0.0625, 0.125, 0.2, 0.25, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 1.0, 0.0, 1.0])
+    assert Cyclical(cycles=4, ramp=0.0).at(0.3) == 1.0
     falling = Annealing(0.5, 64.0, 4.0)
     assert [falling.at(f) for f in (0.0, 0.125, 0.25, 0.5, 1.0)] == pytest.approx([64.0, 32.0, 16.0, 4.0, 4.0])
     with pytest.raises(UserError, match="above 0"):

@@ -8,7 +8,8 @@ from torch.distributions import kl_divergence as torchs_kl
 
 from tests.contracts.examples import scrambled, spec_of
 from vaekit.distributions.kl import kl_divergence
-from vaekit.networks.blocks import Doubling, ResidualBlock, laid_out
+from vaekit.memory import laid_out
+from vaekit.networks.blocks import Doubling, ResidualBlock
 from vaekit.objectives import ELBO
 from vaekit.output import Batch
 from vaekit.recipes import build_recipe

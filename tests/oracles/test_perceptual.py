@@ -85,7 +85,7 @@ def test_features_that_are_not_there_are_refused(tmp_path) -> None:  # type: ign
     (tmp_path / "text.pt").write_text("text")
     with pytest.raises(UserError, match="TorchScript"):
         Perceptual(256, features=str(tmp_path / "text.pt"))
-    with pytest.raises(UserError, match="pip install lpips"):
+    with pytest.raises(UserError, match=r"pip install 'vaekit\[perceptual\]'"):
         Perceptual(256, features="lpips")
 
 

@@ -55,10 +55,18 @@ def test_options_are_honoured_or_refused() -> None:
     assert built("miwae", knobs={"groups": 3, "samples": 2}).samples == 6
     assert built("target-rate", latent=3).target == 6.0
     assert built("geco", knobs={"target": "700"}).target == 700.0
-    for name in ("iwae", "dreg", "stl", "geco", "target-rate"):
+    assert built("beta", beta=2.0, knobs={"beta": 7}).progress(1.0) == {"beta": 7.0}
+    for name in ("iwae", "dreg", "stl", "geco", "target-rate", "joint", "wae-mmd", "rae-l2", "aae", "vq", "fsq"):
         for option in ("beta", "free_bits", "warmup"):
             with pytest.raises(UserError, match="no use for --"):
                 built(name, **{option: 0.5})
+    with pytest.raises(UserError, match="no use for --warmup"):
+        built("missing", warmup=0.5, knobs={"samples": 5})
+    for name, knob in (("mixture", "components"), ("iaf", "steps"), ("vq", "codebook"), ("sliced-wasserstein", "projections")):
+        with pytest.raises(UserError, match=f"{knob} is a whole number of at least 1"):
+            built(name, knobs={knob: 0})
+    with pytest.raises(UserError, match="at most 32 dimensions"):
+        built("poincare", latent=40)
     with pytest.raises(UserError, match="no use for --beta"):
         built("annealed", beta=2.0)
     with pytest.raises(UserError, match="target is a number"):

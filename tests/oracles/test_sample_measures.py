@@ -23,7 +23,7 @@ from vaekit.evaluation.samples import (
 )
 from vaekit.evaluation.samples.frechet import gaussian_distance
 from vaekit.evaluation.samples.kernel import squared_mmd
-from vaekit.evaluation.samples.pyramid import along, expand, patches, pyramid, reduce, sliced_error
+from vaekit.evaluation.samples.pyramid import along, expand, levels, patches, pyramid, reduce
 from vaekit.evaluation.samples.two_sample import chance
 
 
@@ -152,10 +152,10 @@ def test_dropped_modes_lower_coverage_alone() -> None:
 
 
 def test_pyramid_adds_up() -> None:
-    for height, width, levels in ((28, 28, 3), (33, 20, 2), (8, 8, 1), (5, 9, 1)):
+    for height, width, count in ((28, 28, 3), (33, 20, 2), (8, 8, 1), (5, 9, 1)):
         x = normal(2, 3, height, width)
         parts = pyramid(x)
-        assert len(parts) == levels
+        assert len(parts) == count
         whole = parts[-1]
         for part in parts[-2::-1]:
             whole = part + expand(whole, part.shape[-2], part.shape[-1])
@@ -183,24 +183,34 @@ def test_along_is_that_of_scipy() -> None:
 
 def test_patches_are_of_the_image() -> None:
     x = torch.arange(2 * 2 * 9 * 8).view(2, 2, 9, 8).float()
-    found = patches(x, 5, torch.Generator().manual_seed(0)).view(2, 5, 7, 7, 2)
+    found = patches(x, 5, torch.Generator().manual_seed(0)).view(2, 5, 2, 7, 7)
     starts = found[:, :, 0, 0, 0]
     for i in range(2):
         for j in range(5):
             top, left = divmod(int(starts[i, j]) - i * 144, 8)
-            assert torch.equal(found[i, j].permute(2, 0, 1), x[i, :, top : top + 7, left : left + 7])
+            assert torch.equal(found[i, j], x[i, :, top : top + 7, left : left + 7])
     assert len(starts.unique()) > 2
+
+
+def test_levels_of_parts_are_those_of_the_whole() -> None:
+    """More images than pass at once: mean and deviation of each channel of each level are those of all."""
+    x = normal(620, 2, 16, 14).float() * 3 + 1
+    found = levels(x, torch.Generator().manual_seed(0))
+    for level, whole in zip(found, pyramid(x), strict=True):
+        assert len(level.patches) == 620
+        assert torch.allclose(level.mean, whole.mean((0, 2, 3)), atol=1e-5)
+        assert torch.allclose(level.std, whole.std((0, 2, 3)), rtol=1e-5)
 
 
 def test_sliced_wasserstein_sees_blur() -> None:
     x, y = normal(200, 1, 28, 28).float(), normal(200, 1, 28, 28, seed=1).float()
     blurred = torch.nn.functional.avg_pool2d(y, 3, 1, 1)
-    same, other = sliced_wasserstein(x, y), sliced_wasserstein(x, blurred)
+    (same, _), (other, error) = sliced_wasserstein(x, y, resamples=2), sliced_wasserstein(x, blurred)
     assert 0 < same < 0.25 * other
-    assert sliced_wasserstein(x, y, seed=1) == sliced_wasserstein(x, y, seed=1) != same
-    assert 0 < sliced_error(x, blurred, resamples=2) < 0.2 * other
+    assert 0 < error < 0.2 * other
+    assert sliced_wasserstein(x, y, seed=1, resamples=2) == sliced_wasserstein(x, y, seed=1, resamples=2) != sliced_wasserstein(x, y, resamples=2)
     # A lack of contrast is a distance as well: half the contrast, half a deviation of each value's mean size, on every level alike.
-    assert sliced_wasserstein(x, 0.5 * x) == pytest.approx(0.5 * math.sqrt(2 / math.pi), rel=0.1)
+    assert sliced_wasserstein(x, 0.5 * x, resamples=2)[0] == pytest.approx(0.5 * math.sqrt(2 / math.pi), rel=0.1)
     with pytest.raises(UserError, match="one shape"):
         sliced_wasserstein(x, y[:100])
 

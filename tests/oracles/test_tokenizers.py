@@ -282,15 +282,15 @@ def test_knobs(diffusers: None) -> None:
         ({"knobs": {"strength": -1}}, "give 0 or more"),
         ({"likelihood": "mixture"}, "laplace or gaussian"),
         ({"knobs": {"adversarial": 1.5}}, "above 0 and below 1"),
-        ({"knobs": {"perceptual": "none.pt"}}, "or a TorchScript file, and 'none.pt' is neither"),
+        ({"knobs": {"perceptual": "none.pt"}}, "or a TorchScript or ONNX file, and 'none.pt' is neither"),
     ):
         with pytest.raises(UserError, match=sentence):
             build_recipe("tokenizer-kl", data, scale=0.25, **options)
 
 
-def test_an_onnx_network_has_no_gradient(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_an_onnx_network_needs_a_converter_and_a_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "net.onnx").write_bytes(b"")
-    with pytest.raises(UserError, match="can be run and not differentiated here"):
+    with pytest.raises(UserError, match="onnx2torch"):
         Perceptual(256, features=str(tmp_path / "net.onnx"))
 
 

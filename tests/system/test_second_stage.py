@@ -77,10 +77,29 @@ def test_indices_that_are_told_the_class_by_the_command(runs: Path, tmp_path: Pa
     assert len(set(pictures)) == 3
 
 
+def test_classes_that_come_one_after_the_other(tmp_path: Path) -> None:
+    """As the sub-folders of a folder do: the first thousand codes are of some classes alone."""
+    data = vaekit.open_data("digits")
+    rows = data.labels.argsort(stable=True)
+    images = data.pixels(rows)
+    sorted_ = vaekit.open_data((images, data.labels[rows]))
+    run = vaekit.fit("mlp", sorted_, out=tmp_path / "run", epochs=0.2, scale=0.1, latent=2, watcher=Silent())
+    inner = api._fit_prior(run, sorted_, "gmm", condition="class", watcher=Silent(), epochs=0.1)
+    assert inner.description["plan"]["images"] > 0 and vaekit.load(run.path).minutes > run.description["seconds"] / 60
+
+
 def test_what_is_refused(runs: Path, tmp_path: Path) -> None:
     run = vaekit.load(runs / "ladder")
     with pytest.raises(UserError, match="class or nothing"):
         api.fit_prior(run, condition="colour", watcher=Silent())
+    with pytest.raises(UserError, match="two ways to say how long"):
+        api.fit_prior(run, epochs=1, minutes=1, watcher=Silent())
+    sphere = vaekit.fit("svae", "digits", out=tmp_path / "sphere", epochs=0.05, scale=0.1, watcher=Silent())
+    with pytest.raises(UserError, match="points of a sphere"):
+        api.fit_prior(sphere, watcher=Silent())
+    inner = api.fit_prior(runs / "flat", "gmm", epochs=1, watcher=Silent())
+    with pytest.raises(UserError, match=r"run of a prior .* name the run of the model, .*flat"):
+        inner.model  # noqa: B018
     fresh = vaekit.recipe("mlp", shape=(1, 8, 8)).model
     with pytest.raises(UserError, match="fit one with"):
         fresh.sample(2, guidance=2.0)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.distributions.precision import full_precision
+
 
 class Map(abc.ABC):
     """An invertible map of codes [..., N, D] whose parameters have the batch shape [N] or []."""
@@ -73,13 +75,13 @@ class Flowed(Distribution):
 
     @property
     def mean(self) -> Float[Tensor, "N D"]:
-        with _float32(self.loc):
+        with full_precision(self.loc):  # in bfloat16 a flow in one direction is not the inverse of the other
             return self.flow.forth(self.loc)[0]
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Float[Tensor, "... N D"]:
         noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device)
         e = self.loc + self.scale * noise
-        with _float32(e):
+        with full_precision(e):
             z, volume = self.flow.forth(e)
         self._drawn = z, self._log_base(e) - volume
         return z
@@ -87,7 +89,7 @@ class Flowed(Distribution):
     def log_prob(self, value: Float[Tensor, "... D"]) -> Float[Tensor, "..."]:
         if self._drawn is not None and value is self._drawn[0]:
             return self._drawn[1]
-        with _float32(value):
+        with full_precision(value):
             e, volume = self.flow.back(value)
         return self._log_base(e) - volume
 
@@ -97,8 +99,3 @@ class Flowed(Distribution):
     def stopped(self) -> "Flowed":
         """The same with its parameters detached. It has drawn nothing: what is known from drawing has the parameters' gradient in it."""
         return Flowed(self.loc.detach(), self.scale.detach(), self.flow.stopped())
-
-
-def _float32(like: Tensor) -> torch.autocast:
-    # A flow that is computed in bfloat16 in one direction is not the inverse of the other.
-    return torch.autocast(like.device.type, enabled=False)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.distributions.precision import double
+
 _LEAST = 1e-6
 _MOST = 1 - 1e-6
 
@@ -57,13 +59,13 @@ class WrappedNormal(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Float[Tensor, "... D"]:
         noise = torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.mu.dtype, device=self.mu.device)
-        z = mobius_add(_wide(self.mu), from_origin(_wide(self.scale * noise)))
+        z = mobius_add(double(self.mu), from_origin(double(self.scale * noise)))
         # Beyond float32 there is nothing between a point and the edge of the ball.
         norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True).clamp_min(_LEAST)
         return torch.where(norm > _MOST, z * (_MOST / norm), z).to(self.mu)
 
     def log_prob(self, value: Float[Tensor, "... D"]) -> Float[Tensor, "..."]:
-        y = mobius_add(-_wide(self.mu), _wide(value))
+        y = mobius_add(-double(self.mu), double(value))
         norm = torch.linalg.vector_norm(y, dim=-1).clamp(_LEAST, 1 - 1e-12)
         r = 2 * torch.atanh(norm)
         s = y * (r / norm).unsqueeze(-1)
@@ -75,8 +77,3 @@ class WrappedNormal(Distribution):
     def stopped(self) -> "WrappedNormal":
         """The same with its parameters detached."""
         return WrappedNormal(self.mu.detach(), self.scale.detach())
-
-
-def _wide(x: Tensor) -> Tensor:
-    # Near the edge of the ball float32 has few digits of 1 - |z|.
-    return x if x.device.type == "mps" else x.double()

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.distributions.precision import full_precision
+
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -44,7 +46,9 @@ def _errors(logits: Tensor, value: Tensor, log_scale: Tensor, size: float) -> tu
     unit = torch.sigmoid(logits)
     error = torch.sub(unit, value, alpha=1 / size)
     flat = error.flatten(2)
-    return unit, error, torch.linalg.vecdot(flat, flat), torch.exp(-2 * log_scale)
+    with full_precision(flat):
+        squared = torch.linalg.vecdot(flat, flat)
+    return unit, error, squared, torch.exp(-2 * log_scale)
 
 
 class PixelGaussian(Distribution):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.distributions.kl import TABLE
+from vaekit.distributions.precision import double
 
 _NODES, _WEIGHTS = (torch.as_tensor(values) for values in np.polynomial.legendre.leggauss(64))
 _REACH = 12.0
@@ -27,10 +28,6 @@ _ROUNDS = 32
 def log_surface(d: int) -> float:
     """The log of the surface of S^(d-1) in R^d, 2 pi^(d/2) / Gamma(d/2)."""
     return math.log(2) + 0.5 * d * math.log(math.pi) - math.lgamma(0.5 * d)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.device.type == "mps" else x.double()
 
 
 def _peak(kappa: Tensor, d: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +106,7 @@ class VonMisesFisher(Distribution):
     @property
     def mean_length(self) -> Float[Tensor, "N"]:
         """A(kappa) = I_(D/2)(kappa) / I_(D/2-1)(kappa), the length of E[z]."""
-        return (1 - angular(_wide(self.kappa), self.d)[1]).to(self.mu)
+        return (1 - angular(double(self.kappa), self.d)[1]).to(self.mu)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Float[Tensor, "... N D"]:
         shape = self._extended_shape(torch.Size(sample_shape))
@@ -121,7 +118,7 @@ class VonMisesFisher(Distribution):
 
     def _angle(self, shape: torch.Size) -> Float[Tensor, "..."]:
         """Angles to mu, with their gradient for kappa."""
-        kappa = _wide(self.kappa).expand(shape)
+        kappa = double(self.kappa).expand(shape)
         with torch.no_grad():
             angle = 2 * torch.asin((0.5 * self._gap(kappa)).sqrt().clamp_max(1.0))
             # The ends have no chance, but float32 may round to them, and the density of D > 2 is 0 there.
@@ -146,11 +143,11 @@ class VonMisesFisher(Distribution):
 
     def log_prob(self, value: Float[Tensor, "... D"]) -> Float[Tensor, "..."]:
         """kappa (mu.z - 1) - log of the integral over the angle - log of the surface across; mu.z - 1 = -|z - mu|^2 / 2."""
-        log_integral, _ = angular(_wide(self.kappa), self.d)
+        log_integral, _ = angular(double(self.kappa), self.d)
         return -0.5 * self.kappa * (value - self.mu).square().sum(-1) - log_integral.to(self.mu) - log_surface(self.d - 1)
 
     def entropy(self) -> Float[Tensor, "N"]:
-        kappa = _wide(self.kappa)
+        kappa = double(self.kappa)
         log_integral, gap = angular(kappa, self.d)
         return (kappa * gap + log_integral + log_surface(self.d - 1)).to(self.mu)
 
@@ -181,7 +178,7 @@ class UniformOnSphere(Distribution):
 
 def _vmf_uniform(q: VonMisesFisher, p: UniformOnSphere) -> Tensor:
     """KL = log|S^(D-1)| - entropy of q, [N,1]: kappa A(kappa) + log C_D(kappa) + log|S^(D-1)|."""
-    kappa = _wide(q.kappa)
+    kappa = double(q.kappa)
     log_integral, gap = angular(kappa, q.d)
     # The surfaces in front of the two integrals are the same, and what is left of the uniform one is the integral of sin^(D-2).
     flat = 0.5 * math.log(math.pi) + math.lgamma(0.5 * (q.d - 1)) - math.lgamma(0.5 * q.d)
@@ -190,10 +187,10 @@ def _vmf_uniform(q: VonMisesFisher, p: UniformOnSphere) -> Tensor:
 
 def _vmf_vmf(q: VonMisesFisher, p: VonMisesFisher) -> Tensor:
     """KL = kappa_q A - log Z(kappa_q) + log Z(kappa_p) - kappa_p A mu_q.mu_p with A = A(kappa_q), [N,1]; everything is written as a gap from 1."""
-    kappa, other = _wide(q.kappa), _wide(p.kappa)
+    kappa, other = double(q.kappa), double(p.kappa)
     log_integral, gap = angular(kappa, q.d)
     log_other, _ = angular(other, p.d)
-    apart = 0.5 * _wide(q.mu - p.mu).square().sum(-1)
+    apart = 0.5 * double(q.mu - p.mu).square().sum(-1)
     # 1 - A mu_q.mu_p = gap + A apart
     return (other * (gap + (1 - gap) * apart) + log_other - kappa * gap - log_integral).to(q.mu).unsqueeze(-1)
 

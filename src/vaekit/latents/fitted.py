@@ -84,7 +84,7 @@ class Fitted(Part):
             raise UserError("This prior was fitted without a condition: fit it with --condition class to choose one.")
         c = None
         if self.condition is not None:
-            c = self.condition(self.condition.draw(n) if condition is None else condition.to(self.device).expand(n))
+            c = self.condition((self.condition.draw(n) if condition is None else condition.expand(n)).to(self.device))
         code = self.prior.sample(n, c=c, temperature=temperature, **more)
         return code if self.discrete else code * self.std + self.mean
 

@@ -1,4 +1,4 @@
-"""A decoder with a bounded Lipschitz constant."""
+"""A decoder whose layers are held to a spectral norm of 1."""
 
 from jaxtyping import Float
 from torch import Tensor, nn

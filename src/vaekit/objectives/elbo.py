@@ -13,8 +13,9 @@ class ELBO(Objective):
     r"""-ELBO = E_q[-log p(x|z)] + beta KL(q(z|x) || p(z)), in nats per image; with beta 1 and nothing else it is the bound itself.
 
     * `beta`: a number or a schedule (warm-up, cyclical).
-    * `free_bits` lambda, in nats per latent dimension: the divergence becomes sum_j max(lambda, mean over the batch of KL_j), so that
-      a dimension below lambda is not pushed down. Reports always give the true divergence.
+    * `free_bits` lambda, in nats for each dimension of a vector, or each channel of a map: the divergence becomes sum_j max(lambda, mean over the
+      batch of KL_j), so that a dimension below lambda is not pushed down. Where the divergence has no closed form by dimension, a layer has the
+      lambdas of all its D together, max(D lambda, KL). Reports always give the true divergence.
     * `capacity` C, in nats per image, a number or a schedule: the divergence becomes gamma |KL - C|, with `gamma` its weight.
 
     References:
@@ -56,9 +57,11 @@ class ELBO(Objective):
     def _free_bits(self, out: VAEOutput) -> Float[Tensor, "K B"]:
         total = torch.zeros_like(out.log_px)
         for term in out.terms:
-            kl = (term.log_q - term.log_p).unsqueeze(1) if term.kl is None else term.kl.flatten(1)
+            together = term.kl is None
+            kl = (term.log_q - term.log_p).unsqueeze(1) if term.kl is None else term.kl.flatten(2).sum(2) if term.kl.dim() > 2 else term.kl
+            free = self.free_bits * (term.z.shape[1] if together else 1)
             # Where the batch mean is below the threshold the term is a constant, for every image, without gradient.
-            total = total + torch.where(kl.mean(0) > self.free_bits, kl, self.free_bits).sum(1).view(out.k, -1)
+            total = total + torch.where(kl.mean(0) > free, kl, free).sum(1).view(out.k, -1)
         return total
 
     def progress(self, fraction: float) -> dict[str, float]:

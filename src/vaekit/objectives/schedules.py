@@ -74,4 +74,4 @@ class Cyclical(Schedule):
         if fraction >= 1.0:
             return self.end
         within = (fraction * self.cycles) % 1.0
-        return self.end * min(within / self.ramp, 1.0)
+        return self.end * min(within / self.ramp, 1.0) if self.ramp > 0 else self.end

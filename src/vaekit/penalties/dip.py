@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.distributions.precision import full_precision
 from vaekit.errors import UserError
 from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput
 from vaekit.part import Part
 from vaekit.penalties.base import Penalty
-from vaekit.penalties.tools import full_precision
 
 
 def covariance(x: Float[Tensor, "B D"]) -> Float[Tensor, "D D"]:

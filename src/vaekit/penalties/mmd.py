@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaekit.distributions.precision import full_precision
 from vaekit.errors import UserError
 from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput
 from vaekit.part import Part
 from vaekit.penalties.base import Penalty
-from vaekit.penalties.tools import codes, full_precision
+from vaekit.penalties.tools import codes
 
 KERNELS: dict[str, Callable[[Tensor, float], Tensor]] = {"rbf": lambda d2, c: torch.exp(-d2 / c), "imq": lambda d2, c: c / (c + d2)}
 """(squared distance, C) -> similarity, 1 at distance 0. C = 2 D sigma^2 is the mean squared distance of two codes of N(0, sigma^2 I)."""

@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaekit.distributions.precision import full_precision
 from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput, fold
 from vaekit.part import Part
-from vaekit.penalties.tools import ImagePenalty, full_precision, per_image
+from vaekit.penalties.tools import ImagePenalty, per_image
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, from fine to coarse, as measured on people (Wang et al., 2003, section 3.2)."""

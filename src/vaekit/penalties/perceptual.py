@@ -55,14 +55,23 @@ class LPIPSDistance(nn.Module):
         super().__init__()
         try:
             from lpips import LPIPS
-        except ImportError as error:
-            raise UserError("LPIPS is not installed: pip install lpips, or leave `features` out for the Laplacian pyramid.") from error
-        self.net = LPIPS(net="vgg", verbose=False)
+        except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
+            raise UserError(
+                f"LPIPS needs lpips and torchvision, which are not installed or do not go with this torch ({error}): "
+                "pip install 'vaekit[perceptual]', or choose 'pyramid', which needs no network."
+            ) from error
+        try:
+            self.net = LPIPS(net="vgg", verbose=False)
+        except OSError as error:
+            raise UserError(
+                f"LPIPS looks through VGG-16, whose weights torchvision could not fetch ({error}): put vgg16-397923af.pth into "
+                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or choose 'pyramid', which needs no network."
+            ) from error
 
     def forward(self, x: Float[Tensor, "N C H W"], y: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
         channels, values = x.shape[1], x[0].numel()
         if channels not in (1, 3):
-            raise UserError(f"LPIPS looks at grey or RGB images, and these have {channels} channels: leave `features` out.")
+            raise UserError(f"LPIPS looks at grey or RGB images, and these have {channels} channels: choose 'pyramid', which takes any.")
         x, y = (2 * v.expand(-1, 3, -1, -1) - 1 for v in (x, y))
         return self.net(x, y).view(-1) * values
 
@@ -71,27 +80,42 @@ class FeatureDistance(nn.Module):
     """1/2 |f(x) - f(y)|^2, summed over all features: Gaussian noise of unit variance on them.
 
     Args:
-        path: a TorchScript file, whose module takes images [N,C,H,W] and gives a tensor, or a list or tuple of tensors, with N first.
+        path: a TorchScript file, or an ONNX file where onnx2torch is installed; its network takes images [N,C,H,W] and gives a tensor, or a list or
+            tuple of tensors, with N first.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         if not Path(path).is_file():
             names = ", ".join(f"'{name}'" for name in DISTANCES if name)
-            raise UserError(f"There is no file {path}: `features` is one of {names}, or a TorchScript file (torch.jit.save).")
-        if path.endswith(".onnx"):
-            raise UserError(
-                f"{path} is an ONNX network, which can be run and not differentiated here: write the network it came from as TorchScript "
-                "(torch.jit.save), or convert the file with onnx2torch first."
-            )
-        try:
-            self.net: Any = torch.jit.load(path, map_location="cpu")
-        except RuntimeError as error:
-            raise UserError(f"{path} is not a TorchScript module: write it with torch.jit.save(torch.jit.trace(network, images), path).") from error
+            raise UserError(f"There is no file {path}: this is one of {names}, or a file, TorchScript (torch.jit.save) or ONNX.")
+        self.net: Any = _of_onnx(path) if path.endswith(".onnx") else _of_torchscript(path)
 
     def forward(self, x: Float[Tensor, "N C H W"], y: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
         a, b = ([f] if isinstance(f, Tensor) else list(f) for f in (self.net(x), self.net(y)))
         return torch.stack([0.5 * (u - v).float().flatten(1).square().sum(1) for u, v in zip(a, b, strict=True)]).sum(0)
+
+
+def _of_torchscript(path: str) -> nn.Module:
+    try:
+        return torch.jit.load(path, map_location="cpu")
+    except RuntimeError as error:
+        raise UserError(f"{path} is not a TorchScript module: write it with torch.jit.save(torch.jit.trace(network, images), path).") from error
+
+
+def _of_onnx(path: str) -> nn.Module:
+    """The network as PyTorch's operations, through which a gradient can flow."""
+    try:
+        from onnx2torch import convert
+    except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
+        raise UserError(
+            f"{path} is an ONNX network, which onnx2torch makes differentiable, and that is not installed or does not go with this torch ({error}): "
+            "pip install 'vaekit[perceptual]', or write the network it came from as TorchScript (torch.jit.save)."
+        ) from error
+    try:
+        return convert(path)
+    except Exception as error:  # onnx and onnx2torch have no common class of errors
+        raise UserError(f"{path} is no ONNX network that onnx2torch can convert: {' '.join(str(error).split())[:300]}") from error
 
 
 DISTANCES: dict[str | None, Callable[[], nn.Module]] = {
@@ -110,7 +134,7 @@ class Perceptual(ImagePenalty):
     * "pyramid": the same on images in [0,1], which for pixels is the same.
     * "focal-frequency": the spectra's squared distance, with the weight on the frequencies that are farthest off, on images in [0,1]; no network.
     * "lpips": LPIPS times the number of values (weight 1: one nat per value where LPIPS is 1), on images in [0,1].
-    * a path: half the squared distance of the features of a TorchScript module, on images in [0,1].
+    * a path: half the squared distance of the features of a network, TorchScript or ONNX, on images in [0,1].
 
     The network is frozen, stays in evaluation mode and is not saved with the run; the gradient flows through it to the decoder.
 

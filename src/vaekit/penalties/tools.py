@@ -29,11 +29,6 @@ def per_image(values: Float[Tensor, "N"], out: VAEOutput) -> Float[Tensor, "B"]:
     return values if out.k == 1 else values.view(out.k, -1).mean(0)
 
 
-def full_precision(x: Tensor) -> torch.autocast:
-    """Where differences of nearly equal numbers are taken: no half precision."""
-    return torch.autocast(x.device.type, enabled=False)
-
-
 def differentiable_mean(px: Distribution) -> Float[Tensor, "N C H W"]:
     """The mean of p(x|z), for a penalty that learns from its gradient.
 

@@ -9,7 +9,7 @@ from vaekit.latents import PriorOnly, StandardNormal
 from vaekit.model import VAE
 from vaekit.objectives import NoBound, Warmup
 from vaekit.penalties import Adversarial, CodeAdversary, CodeCritic, Discriminator, GeneratorLoss, ImageCritic, pixel_units
-from vaekit.recipes.autoencoders import autoencoder, fixed
+from vaekit.recipes.autoencoders import SIGMA, autoencoder
 from vaekit.recipes.conv import conv_vae, converged, dimensions, steady_rate, variant
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 from vaekit.training.options import Training
@@ -92,7 +92,7 @@ def gan(s: Setting) -> Recipe:
     """
     if not (s.beta is None and s.free_bits is None and s.warmup is None):
         raise UserError("A gan has no divergence to weigh: leave --beta, --free-bits and --warmup out.")
-    whole = conv_vae(fixed(s))
+    whole = conv_vae(s.with_sigma(SIGMA))
     model = VAE(None, PriorOnly(StandardNormal([dimensions(s)])), whole.decoder, whole.likelihood, whole.condition)
     # Attributes are told to both in the same units; a class is learned by each for itself.
     embedding = s.embedding() if s.condition == "class" else model.condition

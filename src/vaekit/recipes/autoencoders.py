@@ -21,15 +21,10 @@ def point(features: int, latent: int) -> Latent:
     return Flat(PointPosterior(features, latent), StandardNormal([latent]))
 
 
-def fixed(s: Setting) -> Setting:
-    """The setting with a fixed sigma, unless it was set or the likelihood has none."""
-    has_sigma = s.likelihood in ("gaussian", "laplace") or (s.likelihood is None and s.data.levels != 2)
-    return replace(s, sigma=SIGMA) if has_sigma and s.sigma is None else s
-
-
 def autoencoder(s: Setting, *penalties: Penalty, **more: object) -> Recipe:
     """Reconstruction and penalties: the objective has no divergence, since a point has none."""
-    return variant(fixed(s), point, ELBO(), *penalties, select="last", **more)
+    s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "its codes are points, which have no divergence"))
+    return variant(s.with_sigma(SIGMA), point, ELBO(), *penalties, select="last", **more)
 
 
 @recipe(
@@ -123,8 +118,8 @@ def rae_gp(s: Setting) -> Recipe:
 
 @_rae("rae-sn", "as rae-l2, with a decoder whose layers are held to a norm of 1 (spectral normalization): smooth at almost no cost")
 def rae_sn(s: Setting) -> Recipe:
-    """As `rae-l2`, with a decoder whose layers are held to a spectral norm of 1. The decoder is then Lipschitz by construction, and smooth at almost
-    no cost. The weights that are saved are the normalized ones.
+    """As `rae-l2`, with a decoder whose layers are held to a spectral norm of 1. Each layer then stretches no direction, and
+    the decoder is smooth at almost no cost; gated layers, a product of two, keep no bound of their own.
     """
     built = autoencoder(s, norm(s))
     built.model.decoder = SpectralDecoder(built.model.decoder)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from vaekit.latents.priors.codes import CodePrior
 from vaekit.latents.quantizers import FSQ, LFQ, EMAVectorQuantizer, GroupedQuantizer, Quantizer, ResidualQuantizer, VectorQuantizer
 from vaekit.networks.blocks import ceil_div
 from vaekit.networks.maps import MapDecoder, MapEncoder
+from vaekit.objectives import ELBO
 from vaekit.recipes.conv import training
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
@@ -25,8 +26,9 @@ def codebook(s: Setting) -> int:
 def discrete(s: Setting, latent: int, quantizer: Callable[[int], Quantizer]) -> Recipe:
     """The recipe of this file around a quantizer of D channels.
 
-    The rate has no warm-up: it teaches the prior alone.
+    The rate has no weight and no warm-up: it teaches the prior alone.
     """
+    s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "the rate of its indices teaches the prior alone"))
     latent, n, width, blocks = s.latent or latent, halvings(s), s.knob("width", 32), s.deep(1)
     widths = [s.wide(width * min(2**i, 4)) for i in range(n)]
     grid = [ceil_div(side, 2**n) for side in s.data.shape[1:]]
@@ -43,7 +45,7 @@ def discrete(s: Setting, latent: int, quantizer: Callable[[int], Quantizer]) -> 
         code,
         sigma="optimal",
     )
-    return Recipe(model, s.objective(), defaults=training(s))
+    return Recipe(model, ELBO(), defaults=training(s))
 
 
 def even(total: int, parts: int) -> list[int]:
@@ -75,7 +77,7 @@ def vq(s: Setting) -> Recipe:
 )
 def vq_ema(s: Setting) -> Recipe:
     """As `vq`, with a codebook that follows the mean of what is assigned to it instead of a gradient. That is k-means on a moving window: it is
-    steadier, and has one weight fewer to set. Codes that nobody uses are born again beside the busiest.
+    steadier, and has one weight fewer to set. Codes that nobody uses are born again beside the one with the largest error.
     """
     size, beta = codebook(s), s.knob("commitment", 0.25)
     return discrete(s, 8, lambda features: EMAVectorQuantizer(features, size, beta))

@@ -12,7 +12,7 @@ from vaekit.objectives import ELBO, Annealing, Warmup
 from vaekit.penalties import DIP, CodeDiscriminator, FactorTC, TotalCorrelation
 from vaekit.recipes.conv import dimensions, variant
 from vaekit.recipes.mlp import nets
-from vaekit.recipes.objectives import refuse, usual_rate
+from vaekit.recipes.objectives import usual_rate
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
 LATENT = 10
@@ -53,8 +53,7 @@ def beta(s: Setting) -> Recipe:
     dimensions for what varies independently, which often makes them meaningful. The price is blur: details that cost more than they save are
     dropped.
     """
-    own = s.knob("beta", 4.0)
-    return variant(s, None, bound(s, own if s.beta is None else s.beta), select="last", networks=nets(s))
+    return variant(s, None, bound(s, s.knob("beta", 4.0 if s.beta is None else s.beta)), select="last", networks=nets(s))
 
 
 @recipe(
@@ -69,7 +68,7 @@ def annealed(s: Setting) -> Recipe:
     learned first, one factor after the other, each in a dimension that is free by then. The final capacity, and not beta, decides how much detail
     is kept.
     """
-    refuse(s, beta="its weight is gamma (--set gamma=10)")
+    s.refuse(beta="its weight is gamma (--set gamma=10)")
     rise = Warmup(0.5 if s.warmup is None else s.warmup, 0.0, s.knob("capacity", usual_rate(s)))
     objective = ELBO(capacity=rise, gamma=s.knob("gamma", 10.0), free_bits=s.free_bits or 0.0)
     return variant(s, None, objective, select="last", networks=nets(s))

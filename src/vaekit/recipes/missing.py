@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vaekit.errors import UserError
 from vaekit.model import VAE
 from vaekit.networks import ResNetDecoder, ResNetEncoder
 from vaekit.objectives import IWAE
@@ -21,6 +22,10 @@ def missing(s: Setting) -> Recipe:
     whole ones, without filling anything in first. `vaekit impute` then gives several answers for what is missing.
     """
     samples = s.knob("samples", 1)
+    if samples > 1:
+        s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "with several samples it is a bound as it stands"))
+        if s.sigma == "optimal":
+            raise UserError("An optimal sigma is measured with one sample for each image: take --sigma learned, or a number.")
     channels, height, width = s.data.shape
     latent = dimensions(s)
     options: dict[str, Any] = {
@@ -35,8 +40,7 @@ def missing(s: Setting) -> Recipe:
         # The mask stands beside the image as C more channels.
         lambda condition: ResNetEncoder([2 * channels, height, width], condition=condition, **options),
         lambda output, condition: ResNetDecoder(latent, output, condition=condition, **options),
-        # Not "optimal", whose average is taken over all pixels, with those that are missing.
-        sigma="learned",
+        sigma="optimal" if samples == 1 else "learned",
     )
     seeing = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, sees_mask=True)
     return Recipe(seeing, s.objective(warmup=0.1) if samples == 1 else IWAE(samples), defaults=training(s))

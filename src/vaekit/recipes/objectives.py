@@ -41,7 +41,7 @@ def cyclical(s: Setting) -> Recipe:
     """Beta rises from 0 to 1 several times over the run instead of once. Each low phase lets the code say more, each high phase makes that cheap,
     and the next phase starts from a better code. It is known from text, where a single warm-up is often not enough.
     """
-    refuse(s, warmup="each of its cycles warms up (--set ramp=0.5)")
+    s.refuse(warmup="each of its cycles warms up (--set ramp=0.5)")
     weight = Cyclical(s.knob("cycles", 4), s.knob("ramp", 0.5), 1.0 if s.beta is None else s.beta)
     return variant(s, objective=ELBO(beta=weight, free_bits=s.free_bits or 0.0))
 
@@ -138,11 +138,11 @@ def geco(s: Setting) -> Recipe:
     """Instead of weighing the divergence, ask for a reconstruction error: a multiplier rises while the error is too high and falls when it is met.
     What is left is spent on making the code cheap. The target is what a user can judge by eye, where beta is not.
     """
-    refuse(s, beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
+    s.refuse(beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
     fraction, target = s.knob("fraction", usual_fraction(s)), s.knob("target", None)
     if isinstance(s.sigma, str):
         raise UserError("geco needs noise of a fixed width, since its target is a distortion: give a number, for example --sigma 0.1.")
-    return variant(with_sigma(s, 0.1), objective=GECO(number("target", target), fraction, s.knob("gain", 0.01)), select="last")
+    return variant(s.with_sigma(0.1), objective=GECO(number("target", target), fraction, s.knob("gain", 0.01)), select="last")
 
 
 @recipe(
@@ -156,16 +156,16 @@ def target_rate(s: Setting) -> Recipe:
     """A controller turns beta up when the codes carry more nats than asked for, and down when they carry fewer. The run ends near the target
     whatever the images are. It is the way to compare models at one rate, and a cure for collapse.
     """
-    refuse(s, beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
+    s.refuse(beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
     return variant(s, objective=TargetRate(s.knob("target", usual_rate(s)), s.knob("gain", 0.02)), select="last")
 
 
 def sampled(s: Setting, objective: Objective) -> Recipe:
     """These networks under a bound of several samples."""
-    refuse(s, beta="it is a bound as it stands", free_bits="it has no divergence by dimension", warmup="it is a bound as it stands")
+    s.refuse(beta="it is a bound as it stands", free_bits="it has no divergence by dimension", warmup="it is a bound as it stands")
     if s.sigma == "optimal" and objective.samples > 1:
         raise UserError("An optimal sigma is measured with one sample for each image: take --sigma learned, or a number.")
-    return variant(with_sigma(s, "learned"), objective=objective)
+    return variant(s.with_sigma("learned"), objective=objective)
 
 
 def usual_rate(s: Setting) -> float:
@@ -182,19 +182,6 @@ def usual_fraction(s: Setting) -> float:
     """
     name = s.likelihood or ("bernoulli" if s.data.levels == 2 else "gaussian")
     return {"gaussian": 0.25, "laplace": 0.5, "bernoulli": 0.4}.get(name, 0.8)
-
-
-def with_sigma(s: Setting, sigma: float | str) -> Setting:
-    """The setting with the recipe's own sigma, where the likelihood has one and the user has not set it."""
-    has = s.likelihood in ("gaussian", "laplace") or (s.likelihood is None and s.data.levels != 2)
-    return replace(s, sigma=sigma) if has and s.sigma is None else s
-
-
-def refuse(s: Setting, **why: str) -> None:
-    """Raises `UserError` for an option that has no meaning here: better than to ignore it."""
-    for option, reason in why.items():
-        if getattr(s, option) is not None:
-            raise UserError(f"This recipe has no use for --{option.replace('_', '-')}: {reason}.")
 
 
 def number(name: str, value: Any) -> float | None:

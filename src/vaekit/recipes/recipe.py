@@ -97,9 +97,24 @@ class Setting:
             number = float(value)
         except (TypeError, ValueError) as error:
             raise UserError(f"{name} is a number ({own} is the recipe's own), and it is '{value}'.") from error
-        if isinstance(own, int) and number != int(number):
-            raise UserError(f"{name} is a whole number ({own} is the recipe's own), and it is {value}.")
+        if isinstance(own, int) and (number != int(number) or number < 1):
+            raise UserError(f"{name} is a whole number of at least 1 ({own} is the recipe's own), and it is {value}.")
         return int(number) if isinstance(own, int) else number
+
+    def refuse(self, **why: str) -> None:
+        """Raises `UserError` for an option that has no meaning here: better than to ignore it."""
+        for option, reason in why.items():
+            if getattr(self, option) is not None:
+                raise UserError(f"This recipe has no use for --{option.replace('_', '-')}: {reason}.")
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether the likelihood has a noise of some width."""
+        return self.likelihood in ("gaussian", "laplace") or (self.likelihood is None and self.data.levels != 2)
+
+    def with_sigma(self, sigma: float | str) -> "Setting":
+        """The setting with the recipe's own sigma, where the likelihood has one and the user has not set it."""
+        return replace(self, sigma=sigma) if self.has_sigma and self.sigma is None else self
 
     def wide(self, width: int) -> int:
         """A width at this scale, a multiple of 4."""
@@ -145,8 +160,8 @@ class Setting:
 
         `sigma` is the recipe's own choice, where the likelihood has one.
         """
-        has_sigma = self.likelihood in ("gaussian", "laplace") or (self.likelihood is None and self.data.levels != 2)
-        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=self.sigma if self.sigma is not None or not has_sigma else sigma)
+        own = self if sigma is None else self.with_sigma(sigma)
+        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma)
         channels, height, width = self.data.shape
         condition = self.embedding()
         embedded = 0 if condition is None else condition.features

@@ -68,7 +68,7 @@ def perceptual(s: Setting) -> tuple[Penalty, ...]:
     own = STRENGTHS.get(kind, 1.0) * (s.data.dimensions if kind == "ms-ssim" else 1.0)
     strength = s.knob("strength", own)
     if kind not in (*STRENGTHS, "none") and not Path(kind).is_file():
-        raise UserError(f"perceptual is one of {', '.join(STRENGTHS)}, none, or a TorchScript file, and '{kind}' is neither.")
+        raise UserError(f"perceptual is one of {', '.join(STRENGTHS)}, none, or a TorchScript or ONNX file, and '{kind}' is neither.")
     if strength < 0:
         raise UserError(f"strength multiplies a distance that is to become small, and it is {strength}: give 0 or more.")
     if kind == "none" or strength == 0:

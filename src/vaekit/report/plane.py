@@ -1,6 +1,5 @@
 """Maps of the codes in two dimensions: principal components, t-SNE, and UMAP where it is installed."""
 
-import importlib.util
 import warnings
 
 import numpy as np
@@ -57,13 +56,13 @@ def plane(measured: Measured, spec: DataSpec, *, most: int = 2000) -> Section:
     blocks: list[Block] = []
     if len(points) >= FEWEST and float(points.std()) > 0:
         made.append(charts.scatter("t-SNE", neighbours(points), labels, spec.classes, "Who is near whom; distances between groups mean little."))
-        if importlib.util.find_spec("umap") is not None:
+        try:
             from umap import UMAP
-
-            embedded = np.asarray(UMAP(random_state=0).fit_transform(points), np.float64)
-            made.append(charts.scatter("UMAP", embedded, labels, spec.classes, "Who is near whom, with more of the groups' arrangement."))
-        else:
+        except ImportError:
             blocks.append(Prose("With `pip install umap-learn`, a UMAP stands here as well."))
+        else:
+            embedded = np.asarray(UMAP(random_state=0, n_jobs=1).fit_transform(points), np.float64)
+            made.append(charts.scatter("UMAP", embedded, labels, spec.classes, "Who is near whom, with more of the groups' arrangement."))
     coloured = "coloured by class" if labels is not None else "not coloured, since these images have no classes"
     first = Prose(
         f"The mean codes of {len(codes):,} validation images, {coloured}. Groups that show without being asked for are what the model found."

@@ -19,6 +19,8 @@ def quality(run: Run) -> Section:
         return Section(title, (Prose("Not measured yet. This compares new images with real ones, and the next report shows it:"), command))
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
+        if figures.get("prior") != run.description.get("prior"):
+            return Section(title, (Prose("Measured before the prior was fitted that samples now come from; this measures them anew:"), command))
         rows = tuple(_row(name, row) for name, row in figures["measures"].items())
         about = f"{figures['images']:,} samples, {figures['compared']} of {figures['data']}. The floor: {figures['floor']}."
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,6 +1,7 @@
 """Pictures of many small images, at their own size: the page enlarges them."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,14 +18,26 @@ LARGEST = 300_000
 """Bytes of one PNG; what is larger is shown smaller."""
 BUDGET = 280_000
 """Raw bytes of the images of one sheet: noise does not compress."""
+TILE = 64
+"""Pixels: the longer side of a tile; larger images are reduced by a whole number."""
 WIDE, TIMES = 720, 6
 """Pixels and times: a picture is enlarged by a whole factor, up to this width and this often."""
 
 
 def room(spec: DataSpec, most: int, columns: int) -> int:
-    """How many images a sheet has, whole rows where it can: `most`, or fewer large ones, but at least 4."""
-    count = max(4, min(most, BUDGET // (min(spec.shape[0], 3) * spec.shape[1] * spec.shape[2])))
-    return count // columns * columns or count
+    """How many images a sheet has, whole rows: `most`, or fewer large ones, but at least a row."""
+    return max(1, min(most, BUDGET // (min(spec.shape[0], 3) * _side(spec) ** 2)) // columns) * columns
+
+
+def _side(spec: DataSpec) -> int:
+    """The side of a square tile of an image's area: larger images are shown at half their size, or less."""
+    side = math.isqrt(spec.shape[1] * spec.shape[2])
+    return side // shrink(spec)
+
+
+def shrink(spec: DataSpec) -> int:
+    """By what whole number the sides of an image are divided for a sheet."""
+    return max(1, -(-max(spec.shape[1:]) // TILE))
 
 
 def tiles(images: Shaped[Tensor, "n C H W"], spec: DataSpec) -> UInt8[np.ndarray, "n H W 3"]:
@@ -33,7 +46,19 @@ def tiles(images: Shaped[Tensor, "n C H W"], spec: DataSpec) -> UInt8[np.ndarray
     if shown.shape[-1] in (2, 4):
         alpha = shown[..., -1:] / 255
         shown = shown[..., :-1] * alpha + 255 * (1 - alpha)
-    return np.ascontiguousarray(np.broadcast_to(shown.round().astype(np.uint8), (*shown.shape[:3], 3)))
+    shown = np.broadcast_to(shown, (*shown.shape[:3], 3))
+    return np.ascontiguousarray(_reduced(shown, shrink(spec)).round().astype(np.uint8))
+
+
+def _reduced(x: Float[np.ndarray, "n H W *C"], by: int) -> Float[np.ndarray, "n h w *C"]:
+    """Means of squares of `by` pixels a side; at the right and at the bottom of what is left of them."""
+    if by == 1:
+        return x
+    for axis in (1, 2):
+        starts = np.arange(0, x.shape[axis], by)
+        counts = np.diff(np.append(starts, x.shape[axis])).reshape(-1, *[1] * (x.ndim - 1 - axis))
+        x = np.add.reduceat(x, starts, axis=axis) / counts
+    return x
 
 
 def errors(
@@ -41,9 +66,8 @@ def errors(
 ) -> Float[np.ndarray, "n H W"]:
     """|x - y| of each pixel, the mean over channels, as a share of the range that pictures show; NaN where nothing is observed."""
     error = (pictures.unit(x, spec, like=x) - pictures.unit(y, spec, like=x)).abs()
-    if mask is None:
-        return error.mean(1).numpy()
-    return (torch.where(mask, error, 0.0).sum(1) / mask.sum(1)).numpy()
+    each = error.mean(1) if mask is None else torch.where(mask, error, 0.0).sum(1) / mask.sum(1)
+    return _reduced(each.numpy(), shrink(spec))
 
 
 def heat(values: Float[np.ndarray, "n H W"], high: float) -> UInt8[np.ndarray, "n H W 4"]:

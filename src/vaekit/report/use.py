@@ -102,7 +102,8 @@ def walks(run: Run, data: Dataset, images: int, *, quick: bool = False) -> Secti
     maps: list[Block] = []
     if model.latent.posterior.event_shape == (2,):  # type: ignore[union-attr]
         note = "The mean of p(x|z) at the quantiles from 0.01 to 0.99 of a standard normal in each of the two dimensions."
-        maps.append(shown(manifold(model, data.spec, n=14, scale=1), "The plane of the two dimensions", note))
+        told = batch.condition if batch.condition is not None and batch.condition.dim() > 1 else None
+        maps.append(shown(manifold(model, data.spec, n=14, scale=1, condition=told), "The plane of the two dimensions", note))
     return Section(
         title,
         (

@@ -15,8 +15,8 @@ OPTIMIZERS = ("adam", "adamw", "adamax")
 class Training:
     """Everything that decides how weights move.
 
-    Limits on gradients are in nats, so that they survive a change of resolution. `epochs` counts passes over the training split; with `minutes` the
-    number of images is measured at the start instead.
+    Limits on gradients are in nats per image, whose gradient grows with the number of its values. `epochs` counts passes over the training split;
+    with `minutes` the number of images is measured at the start instead.
     """
 
     epochs: float = 10

@@ -9,6 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from vaekit.data import Dataset, open_data
+from vaekit.editing.codes import supports
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Progress, passes
 from vaekit.latents.fitted import Fitted
@@ -101,11 +102,21 @@ def fit_prior(
     """
     if not run.finished:
         raise UserError(f"{run.path} is not finished: run its training command again first, and fit the prior then.")
+    if options.get("epochs") is not None and options.get("minutes") is not None:
+        raise UserError("--epochs and --minutes are two ways to say how long: give one of them.")
     model, metadata = load_model(run.final)
     if condition not in (None, "class"):
         raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
+    place = supports(model.latent)[0]
+    if place in ("sphere", "ball"):
+        raise UserError(f"The codes of this model are points of a {place}, and a fitted prior would draw codes off it: its own prior stays.")
+    if condition == "class" and model.condition is not None and not isinstance(model.condition, ClassCondition):
+        raise UserError("This model is told attributes, and a prior that is told the class would want both at once: leave --condition out.")
     told = condition == "class" or isinstance(model.condition, ClassCondition)
+    if told and len(dataset.spec.classes) < 2:
+        raise UserError(f"A prior is told the class of images of at least two classes, and '{dataset.name}' has {len(dataset.spec.classes)}.")
     images = dataset.size("train")
+    watcher.say(f"Encoding {images + dataset.size('validation'):,} images.")
     held_out = codes_of(model, dataset, "validation", told, seed=1)
     draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
     train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)

@@ -18,6 +18,7 @@ from vaekit.part import spec
 from vaekit.recipes import SETTING_OPTIONS, Recipe
 from vaekit.run import Run
 from vaekit.training.options import Training
+from vaekit.training.order import epoch_order
 from vaekit.training.progress import Watcher
 
 
@@ -106,9 +107,11 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
 
     critics = {name: critic.to(accelerator.device) for name, critic in recipe.critics.items()}
     task = copy.deepcopy(Task(recipe.model, recipe.objective, recipe.penalties, critics)).to(accelerator.device)
-    with torch.random.fork_rng():
-        # What the data fill at the start (exemplars, codebooks) is part of what a step costs.
-        task.initialize(data.batch("train", torch.arange(min(1024, data.size("train")))).to(accelerator.device))
+    if recipe.start <= 1024:
+        # What the data fill at the start (exemplars, codebooks) is part of what a step costs; a start that is the fit itself changes nothing of it.
+        with torch.random.fork_rng():
+            rows = epoch_order(data.size("train"), training.seed, 0)[: recipe.start]
+            task.initialize(data.batch("train", rows).to(accelerator.device))
     size = min(training.batch_size, data.size("train"))
     batch = data.batch("train", torch.arange(size), augment=training.augment).to(accelerator.device)
     total = max(round(training.epochs * data.size("train")), 1)

@@ -42,8 +42,8 @@ def compare(
     """`measure_samples` of each run, with its likelihood, size and cost; all beside the same real images.
 
     `runs` lists for each: `run`, `recipe`, `measures`, `elbo_nats` and `bits_per_dim` of up to 1,000 of the held-out images, with the kind of
-    likelihood (None where the model has no bound: a generator without an encoder, an autoencoder), `latent_dim`, `minutes` of training, and
-    `parameters`. Likelihoods of different `levels` are of different data, and no two of them can be compared.
+    likelihood (None where the model has no bound: a generator without an encoder, an autoencoder), `latent_dim`, `minutes` of training (a fitted
+    prior's among them), and `parameters`. Likelihoods of different `levels` are of different data, and no two of them can be compared.
 
     Args:
         data: of each run, in its own form.
@@ -88,11 +88,10 @@ def _same(runs: Sequence[Run], reals: Sequence[Real]) -> None:
 def _about(run: Run, data: Dataset, ruler: Ruler) -> dict[str, Any]:
     """Likelihood, size and cost."""
     description, model = run.description, run.model
-    seconds = description.get("seconds")
     found: dict[str, Any] = {
         "recipe": description["options"].get("recipe"),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "minutes": None if seconds is None else seconds / 60,
+        "minutes": run.minutes,
         "levels": data.spec.levels,
         "likelihood_kind": model.likelihood.kind,
         "elbo_nats": None,

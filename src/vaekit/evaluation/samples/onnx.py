@@ -14,6 +14,9 @@ from vaekit.errors import UserError
 from vaekit.evaluation.samples.space import BATCH
 from vaekit.pictures import unit
 
+MOST = 4096
+"""Features: the Frechet distance decomposes a matrix of as many rows."""
+
 
 class OnnxSpace:
     """The first output, flattened, of an ONNX network that takes float32 images [N, C, H, W] on the scale where 0 is the darkest and 1 the brightest.
@@ -60,7 +63,10 @@ class OnnxSpace:
             raise UserError(f"{self._file} cannot run on these images: {' '.join(str(error).split())[:300]}") from error
         if found.ndim < 2 or len(found) != len(x):
             raise UserError(f"The first output of {self._file} has the shape {_words(found.shape)}: it needs a row of features for each image.")
-        return torch.from_numpy(found.astype(np.float32)).flatten(1)[:count]
+        features = torch.from_numpy(found.astype(np.float32)).flatten(1)[:count]
+        if features.shape[1] > MOST:
+            raise UserError(f"The first output of {self._file} has {features.shape[1]:,} values for an image, more than {MOST:,}: pool it first.")
+        return features
 
 
 def _session(path: Path, content: bytes) -> Any:

@@ -101,12 +101,13 @@ def measure_samples(
     smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
     if smooth is not None:
         rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
-    if condition is not None and condition.dim() == 1 and data.labels is not None:
+    if condition is not None and condition.dim() == 1 and data.labels is not None and len(condition.unique()) > 1:
         rows["synthetic_accuracy"] = _synthetic(images, condition, real, ruler.seed)
     if picture is not None:
         pictures.save(picture, nearest_pairs(images, copies, real))
     measures = {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows}
-    return {"run": str(run.path), "data": data.name, **_compared(ruler), "measures": measures, "notes": notes}
+    prior = run.description.get("prior")
+    return {"run": str(run.path), "data": data.name, "prior": prior, **_compared(ruler), "measures": measures, "notes": notes}
 
 
 def _beside(figures: Mapping[str, Figure], floor: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:

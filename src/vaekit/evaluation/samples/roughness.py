@@ -38,7 +38,8 @@ def roughness(
     the variance: the ratio is 1 for a linear map and grows as images turn back and forth between two codes. It has no unit, and a generator that
     drops images does not look smoother for it. Where the model is told a condition, both are taken within it.
 
-    None where the codes are not draws of N(0, I): other priors, a prior that was fitted afterwards, several layers.
+    None where the codes are not draws of N(0, I) (other priors, a prior that was fitted afterwards, several layers), and where they all give one
+    image.
 
     Args:
         n: how many pairs of codes, at most `CODES`.
@@ -61,6 +62,8 @@ def roughness(
             moved.append(((f[1] - f[0]) / STEP).square().sum(1))
             apart.append(0.5 * (f[2] - f[0]).square().sum(1))
     a, b = torch.cat(moved), torch.cat(apart)
+    if not b.mean() > 0:  # every code gives one image
+        return None
     ratio = a.mean() / b.mean()
     # The delta method for a ratio of two means of the same pairs.
     error = (a - ratio * b).std() / (b.mean() * math.sqrt(len(a)))

@@ -12,7 +12,7 @@ from vaekit.evaluation.samples.frechet import frechet_distance, frechet_error
 from vaekit.evaluation.samples.kernel import kernel_distance
 from vaekit.evaluation.samples.memorization import Nearest, memorized, nearest
 from vaekit.evaluation.samples.neighbours import neighbours
-from vaekit.evaluation.samples.pyramid import PyramidSpace, sliced_error, sliced_wasserstein
+from vaekit.evaluation.samples.pyramid import PyramidSpace, sliced_wasserstein
 from vaekit.evaluation.samples.real import Real
 from vaekit.evaluation.samples.space import Space
 
@@ -82,9 +82,7 @@ class Ruler:
     def _distances(self, images: Shaped[Tensor, "n C H W"], found: Float[Tensor, "n F"]) -> dict[str, Figure]:
         name = self.space.name
         if isinstance(self.space, PyramidSpace):
-            x, y = self.real.unit(self.test), self.real.unit(images)
-            error = sliced_error(x, y, seed=self.seed)
-            return {"sliced_wasserstein": Figure(sliced_wasserstein(x, y, seed=self.seed), error, name)}
+            return {"sliced_wasserstein": Figure(*sliced_wasserstein(self.test, images, seed=self.seed, unit=self.real.unit), name)}
         return {
             "frechet_distance": Figure(frechet_distance(self.features, found), frechet_error(self.features, found, seed=self.seed), name),
             "kernel_distance": Figure(*kernel_distance(self.features, found), name),

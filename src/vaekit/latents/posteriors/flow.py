@@ -103,7 +103,7 @@ class IAF(AmortizedFlow):
     Args:
         features, latent: F and D, as in `DiagonalGaussian`.
         steps: K.
-        width: of the two hidden layers of each map's masked network.
+        width: of the two hidden layers of each map's masked network, at least D.
         context: G, the numbers that the maps are told of an image.
     """
 
@@ -112,9 +112,8 @@ class IAF(AmortizedFlow):
     def __init__(self, features: int, latent: int, steps: int = 4, width: int = 128, context: int = 32) -> None:
         super().__init__(features, latent, context)
         orders = [torch.arange(latent), torch.arange(latent).flip(0)]
-        maps = [
-            LazyInverse(MaskedAutoregressiveTransform(latent, context, order=orders[i % 2], hidden_features=[width, width])) for i in range(steps)
-        ]
+        hidden = [max(width, latent)] * 2  # with fewer units the masks would cut dimensions off
+        maps = [LazyInverse(MaskedAutoregressiveTransform(latent, context, order=orders[i % 2], hidden_features=hidden)) for i in range(steps)]
         self.transform = LazyComposedTransform(*maps)
 
     def flow(self, context: Float[Tensor, "N G"]) -> Map:
@@ -143,7 +142,7 @@ class FlowPosterior(AmortizedFlow):
         features, latent: F and D, as in `DiagonalGaussian`.
         kind: which flow.
         steps: K, the number of maps.
-        width: of the two hidden layers of each map's network.
+        width: of the two hidden layers of each map's network, at least D.
         context: G, the numbers that the maps are told of an image.
     """
 
@@ -151,7 +150,7 @@ class FlowPosterior(AmortizedFlow):
         super().__init__(features, latent, context)
         if kind not in KINDS:
             raise UserError(f"There is no flow '{kind}' for a posterior; there are {', '.join(KINDS)}.")
-        self.transform = KINDS[kind](latent, context, transforms=steps, hidden_features=[width, width]).transform
+        self.transform = KINDS[kind](latent, context, transforms=steps, hidden_features=[max(width, latent)] * 2).transform
 
     def flow(self, context: Float[Tensor, "N G"]) -> Map:
         return ZukoMap(self.transform, context)

@@ -7,10 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaekit.distributions.hyperbolic import WrappedNormal, from_origin
+from vaekit.errors import UserError
 from vaekit.latents.posteriors.dense import DensePosterior
 
 REACH = 5.0
 """How far from the origin a mean may be: further out, float32 cannot tell points of the ball apart."""
+
+MOST = 32
+"""Dimensions: in twice as many, one draw in twenty-five is so far out that float32 cannot hold it, and its density is that of another point."""
 
 
 class HyperbolicPosterior(DensePosterior):
@@ -21,6 +25,8 @@ class HyperbolicPosterior(DensePosterior):
     References: Continuous Hierarchical Representations with Poincare Variational Auto-Encoders (Mathieu et al., 2019),
     https://arxiv.org/abs/1901.06033
 
+    Raises `UserError` for more than 32 dimensions.
+
     Args:
         features: F, the width of the encoder's output [N, F].
         latent: D, the number of latent dimensions.
@@ -28,6 +34,11 @@ class HyperbolicPosterior(DensePosterior):
 
     support: ClassVar[str] = "ball"
     gives: ClassVar[frozenset[str]] = frozenset({"density", "stopped", "anywhere", "divergence", "vector"})
+
+    def __init__(self, features: int, latent: int) -> None:
+        if latent > MOST:
+            raise UserError(f"Codes in a hyperbolic ball have at most {MOST} dimensions, and not {latent}: in more, draws lie at its very edge.")
+        super().__init__(features, latent)
 
     def forward(self, h: Float[Tensor, "N F"]) -> WrappedNormal:  # type: ignore[override]
         tangent, log_scale = self.two(h)
