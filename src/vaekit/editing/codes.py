@@ -16,7 +16,7 @@ from vaekit.model import VAE, Code
 from vaekit.output import Batch
 
 CHUNK = 256
-"""Images that are decoded at once."""
+"""Images that are encoded or decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def need(model: VAE, what: str, allowed: tuple[str, ...] = ("reals",)) -> None:
 @torch.no_grad()
 def vectors(model: VAE, x: Batch | Tensor) -> tuple[Float[Tensor, "B D"], Layout]:
     """The code of each image, the posterior's means of all layers side by side, and how they are taken apart again."""
-    code = model.encode(x)
+    batch = Batch.of(x)
+    parts = [model.encode(batch[start : start + CHUNK]) for start in range(0, len(batch), CHUNK)]
+    code = tuple(torch.cat(layer) for layer in zip(*parts, strict=True))
     layout = Layout(tuple(tuple(z.shape[1:]) for z in code))
     return layout.join(tuple(z.float() for z in code)), layout
 
@@ -70,14 +72,20 @@ def decoded(model: VAE, z: Float[Tensor, "B S D"], layout: Layout, condition: Te
     Args:
         condition: of the B images, or None.
     """
-    rows = z.flatten(0, 1).to(model.device)
     told = None if condition is None else condition.repeat_interleave(z.shape[1], 0)
+    images = means(model, layout.split(z.flatten(0, 1)), told)
+    return images.view(len(z), -1, *images.shape[1:])
+
+
+@torch.no_grad()
+def means(model: VAE, code: Code, condition: Tensor | None = None) -> Float[Tensor, "N C H W"]:
+    """The mean of p(x|z) of N codes, a tensor [N, *E] for each layer, in raw values on the CPU; a part of them at a time."""
     images = []
-    for start in range(0, len(rows), CHUNK):
+    for start in range(0, len(code[0]), CHUNK):
         part = slice(start, start + CHUNK)
-        images.append(model.decode(layout.split(rows[part]), condition=None if told is None else told[part]).mean.float().cpu())
-    joined = torch.cat(images)
-    return joined.view(len(z), -1, *joined.shape[1:])
+        told = None if condition is None else condition[part]
+        images.append(model.decode(tuple(z[part].to(model.device) for z in code), condition=told).mean.float().cpu())
+    return torch.cat(images)
 
 
 def same_condition(*batches: Batch) -> Tensor | None:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vaekit.editing.chains import able, posterior_codes
-from vaekit.editing.codes import CHUNK
+from vaekit.editing.codes import means
 from vaekit.editing.impute import _blank, impute
 from vaekit.editing.keep import keep_rest
 from vaekit.errors import UserError
@@ -75,13 +75,5 @@ def inpaint(
     else:
         images = replace(batch, mask=seen, x=_blank(batch.x.cpu(), seen), label=None, index=None)
         codes = posterior_codes(model, images, answers, steps=steps, seed=seed)
-        made = torch.stack([_images(model, z, batch.condition) for z in codes], dim=1)
+        made = torch.stack([means(model, (z,), batch.condition) for z in codes], dim=1)
     return Inpainting(keep_rest(batch.x, made, ~seen, feather), "chains" if effective is None else "weighted", effective)
-
-
-def _images(model: VAE, z: Tensor, condition: Tensor | None) -> Float[Tensor, "B C H W"]:
-    parts = []
-    for start in range(0, len(z), CHUNK):
-        rows = slice(start, start + CHUNK)
-        parts.append(model.decode(z[rows], condition=None if condition is None else condition[rows]).mean.float().cpu())
-    return torch.cat(parts)

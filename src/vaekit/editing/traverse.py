@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaekit.editing.codes import means
 from vaekit.errors import UserError
 from vaekit.evaluation.evaluate import evaluate_batches
 from vaekit.evaluation.latent import ACTIVE
@@ -64,7 +65,9 @@ def traverse(model: VAE, x: Batch | Tensor, dims: Sequence[int], span: float = 2
     for d in dims:
         z = code.flatten(1).unsqueeze(1).repeat(1, steps, 1)
         z[:, :, d] = mean[:, d, None] + t * deviation[:, d, None]
-        rows.append(_decoded(model, z.reshape(len(batch) * steps, *code.shape[1:]), batch.condition, steps))
+        told = None if batch.condition is None else batch.condition.repeat_interleave(steps, 0)
+        images = means(model, (z.reshape(len(batch) * steps, *code.shape[1:]),), told)
+        rows.append(images.view(-1, steps, *images.shape[1:]))
     return torch.stack(rows, 1)
 
 
@@ -111,14 +114,3 @@ def _prior(model: VAE, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor
     shape = [len(batch), *model.latent.posterior.event_shape]  # type: ignore[union-attr, misc]
     mean, deviation = (m.expand(shape).flatten(1) for m in moments)
     return mean, deviation
-
-
-def _decoded(model: VAE, z: Tensor, condition: Tensor | None, steps: int) -> Float[Tensor, "B S C H W"]:
-    """The images of codes [B*S, *E], S of each image after one another."""
-    told = None if condition is None else condition.repeat_interleave(steps, 0)
-    images = [
-        model.decode(z[rows], condition=None if told is None else told[rows]).mean.float().cpu()
-        for rows in (slice(start, start + 256) for start in range(0, len(z), 256))
-    ]
-    joined = torch.cat(images)
-    return joined.view(-1, steps, *joined.shape[1:])
