@@ -15,6 +15,7 @@ from vaekit import pictures
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
+from vaekit.latents.priors import MixturePrior
 from vaekit.likelihoods.gaussian import Gaussian
 from vaekit.model import VAE
 from vaekit.networks.base import Decoder, Encoder
@@ -212,3 +213,15 @@ def test_the_map_of_a_conditional_model_has_one_condition() -> None:
     with pytest.raises(UserError, match="attributes"):
         pictures.manifold(told, data, n=2)
     pictures.manifold(told, data, n=17, condition=torch.tensor([[1.0, 2.0]]))
+
+
+def test_the_map_of_a_learned_prior_is_where_its_codes_are() -> None:
+    """A mixture of two narrow Gaussians at (-9, -9) and (9, 9): quantiles of N(0, I) would show what lies between."""
+    model = plane(2)
+    prior = MixturePrior(2, 2)
+    with torch.no_grad():
+        prior.means.copy_(torch.tensor([[-9.0, -9.0], [9.0, 9.0]]))
+        prior.log_variances.fill_(-6.0)
+    model.latent = Flat(model.latent.posterior, prior)
+    across, up = pictures._quantiles(model, 5, None)
+    assert torch.allclose(across[[0, -1]], torch.tensor([-9.0, 9.0]), atol=0.3) and torch.allclose(up[[0, -1]], across[[0, -1]], atol=0.3)

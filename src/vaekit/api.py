@@ -25,9 +25,10 @@ from vaekit.evaluation.passes import first
 from vaekit.evaluation.samples import measure_samples
 from vaekit.evaluation.samples.compare import compare
 from vaekit.latents import Flat
-from vaekit.model import VAE
+from vaekit.model import VAE, evaluating
+from vaekit.networks import AttributeCondition
 from vaekit.output import Batch
-from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
+from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, check_names, knobs
 from vaekit.report import NAME as REPORT
 from vaekit.report import write_report
 from vaekit.run import Run
@@ -35,7 +36,7 @@ from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
 from vaekit.training.order import derived_seed
 from vaekit.training.second_stage import fit_prior as _fit_prior
-from vaekit.training.start import identity, start
+from vaekit.training.start import check_machine, identity, start
 
 DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit", "missing", "labels")
 TRAINING_OPTIONS = tuple(sorted(Training.names()))
@@ -106,8 +107,10 @@ def fit(
     """
     watcher = watcher or Bar()
     _check_names(options, by_name=isinstance(recipe, str))
+    _check_early(recipe, out, options, trackers)
     layout: dict[str, Any] = {k: options.get(k) for k in DATA_OPTIONS if k in options}
-    dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, **layout)
+    reading = getattr(watcher, "reading", None)
+    dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, progress=reading, **layout)
     for note in dataset.notes:
         watcher.say(note)
     seed = int(options.get("seed") or 0)
@@ -161,7 +164,7 @@ def illustrate(run: Run, dataset: Dataset) -> None:
                 if model.encoder is not None
                 else {}
             ),
-            **({"map.png": lambda: pictures.manifold(model, spec, condition=_repeated(condition, 1))} if _latent_size(model) == 2 else {}),
+            **({"map.png": lambda: pictures.manifold(model, spec, condition=_repeated(condition, 1))} if _has_plane(model) else {}),
         }.items():
             if not (run.path / name).exists():
                 pictures.save(run.path / name, draw())
@@ -174,8 +177,9 @@ def _repeated(condition: torch.Tensor | None, n: int) -> torch.Tensor | None:
     return None if condition is None or condition.dim() == 1 else condition[torch.arange(n) % len(condition)]
 
 
-def _latent_size(model: VAE) -> int:
-    return math.prod(model.latent.posterior.event_shape) if isinstance(model.latent, Flat) else 0
+def _has_plane(model: VAE) -> bool:
+    """Whether its codes are points of a plane."""
+    return isinstance(model.latent, Flat) and model.latent.posterior.support == "reals" and math.prod(model.latent.posterior.event_shape) == 2
 
 
 def sample(
@@ -189,32 +193,49 @@ def sample(
     guidance: float = 1.0,
     top: int | None = None,
 ) -> torch.Tensor:
-    """n new images of a run in raw values [n, C, H, W]; `condition` names a class, `guidance` and `top` are of a fitted prior (`Fitted.sample`)."""
+    """n new images of a run in raw values [n, C, H, W]; `condition` is as in `told`, `guidance` and `top` are of a fitted prior (`Fitted.sample`)."""
     if n < 1:
         raise UserError(f"The number of images is at least 1, and it is {n}.")
+    if not 0 <= temperature < math.inf:
+        raise UserError(f"The temperature multiplies the prior's spread: a number of at least 0, and not {temperature}.")
     with _seeded("sample", seed):
-        return run.model.sample(n, temperature=temperature, condition=class_id(run, condition), pixels=pixels, guidance=guidance, top=top)
+        return run.model.sample(n, temperature=temperature, condition=told(run, condition, n), pixels=pixels, guidance=guidance, top=top)
 
 
-def class_id(run: Run, name: str | None) -> int | None:
-    """The number of a class, by its name or number."""
-    if name is None:
+def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> torch.Tensor | None:
+    """What n images are told, as raw conditions: [n] of a class, by its name or number, or [n, F] of attributes, "name=value,name=value".
+
+    Raises `UserError` for a class or attributes that the model does not know, and where `needed` for none at all if it knows some.
+    """
+    spec, owner = run.spec, run.model.condition
+    attributes = isinstance(owner, AttributeCondition)
+    how = f"--attributes {','.join(f'{name}=...' for name in spec.attributes)}" if attributes else f"--class ({', '.join(spec.classes)})"
+    if condition is None:
+        if owner is not None and (needed or attributes):
+            raise UserError(f"This model is told the {'attributes' if attributes else 'class'} of an image: say it with {how}.")
         return None
-    classes = run.spec.classes
-    if name in classes:
-        return classes.index(name)
-    if name.isdigit() and int(name) < len(classes):
-        return int(name)
-    raise UserError(f"There is no class '{name}'; the classes of {run.path} are {', '.join(classes) or 'none'}.")
+    if owner is None and run.model.sampler is None:
+        raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
+    if attributes:
+        given = dict(part.partition("=")[::2] for part in condition.split(","))
+        try:
+            row = [float(given.pop(name)) for name in spec.attributes]
+        except (KeyError, ValueError):
+            row = []
+        if given or not row:
+            raise UserError(f"'{condition}' does not give this model's attributes: say each of them, a number, with {how}.")
+        return torch.tensor(row).expand(n, -1)
+    if condition in spec.classes:
+        return torch.full((n,), spec.classes.index(condition))
+    if condition.isdigit() and int(condition) < len(spec.classes):
+        return torch.full((n,), int(condition))
+    raise UserError(f"There is no class '{condition}'; the classes of {run.path} are {', '.join(spec.classes) or 'none'}.")
 
 
 def reconstruct(run: Run, paths: list[Path], condition: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Image files, brought to the form of the run's data, and their reconstructions: two raw tensors [n, C, H, W]."""
     x = read_images(paths, run.spec, run.description["data"]["options"])
-    label = class_id(run, condition)
-    if label is not None and run.model.condition is None:
-        raise UserError("This model was not trained with a condition: leave --class out.")
-    batch = Batch(x, condition=None if label is None else torch.full((len(x),), label))
+    batch = Batch(x, condition=told(run, condition, len(x), needed=True))
     return x, torch.cat([run.model.reconstruct(batch[start : start + 256]).cpu() for start in range(0, len(x), 256)])
 
 
@@ -238,8 +259,7 @@ def impute(
     options = run.description["data"]["options"]
     alpha = alpha or (mask is None and box is None and options.get("missing") == "alpha")
     x, seen = read_holes(paths, run.spec, options, mask=mask, alpha=alpha, box=box)
-    label = class_id(run, condition)
-    batch = Batch(x, seen, None if label is None else torch.full((len(x),), label))
+    batch = Batch(x, seen, told(run, condition, len(x), needed=True))
     return batch, editing.impute(run.model, batch, answers=answers, samples=samples, seed=derived_seed("impute", seed) >> 32)
 
 
@@ -260,6 +280,10 @@ def evaluate(
     """
     dataset = reopen(run, data)
     split = split or ("test" if data is None or dataset.official else "all")
+    if split not in ("train", "validation", "test", "all"):
+        raise UserError(f"A split is train, validation, test or all, and not '{split}'.")
+    if samples < 0:
+        raise UserError(f"samples is how many codes the bound has for each image, 0 for none, and it is {samples}.")
     parts = ("train", "validation", "test") if split == "all" else (split,)
     count = sum(dataset.size(part) for part in parts)
     if count == 0:
@@ -295,10 +319,8 @@ def traverse(
     dataset = reopen(run, data)
     count = dataset.size("validation")
     if image is not None:
-        label = class_id(run, condition)
-        batch = Batch(
-            read_images([image], run.spec, run.description["data"]["options"]), condition=None if label is None else torch.full((1,), label)
-        )
+        x = read_images([image], run.spec, run.description["data"]["options"])
+        batch = Batch(x, condition=told(run, condition, 1, needed=True))
     elif 0 <= row < count:
         batch = dataset.batch("validation", torch.tensor([row]))
     else:
@@ -329,9 +351,13 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     source = description["source"] if data is None else data
     if source is None:
         raise UserError("This run was trained on an array, which is not kept with it: name the data to evaluate on.")
+    if data is None and Path(source).is_absolute() and not Path(source).exists():
+        raise UserError(f"The images of this run were in {source}, which is gone: name where they are now.")
     options = description["options"]
     kept: dict[str, Any] = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition", "missing") if options.get(k) is not None}
     kept["size"] = tuple(options["size"])
+    if description.get("table"):
+        kept["condition"] = description["table"]
     if data is None and description.get("limit"):
         kept["limit"] = description["limit"]
     if data is None and options.get("labels"):
@@ -365,14 +391,27 @@ def _check_names(options: dict[str, Any], by_name: bool) -> None:
         raise UserError(f"'{given[0]}' belongs to the recipe: give it to vaekit.recipe(...), or name the recipe.")
 
 
+def _check_early(recipe: Recipe | VAE | str, out: str | Path | None, options: dict[str, Any], trackers: tuple[str, ...]) -> None:
+    """What no data can mend is said before they are read."""
+    training = Training().with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
+    check_machine(training, trackers)
+    if isinstance(recipe, str):
+        check_names(recipe, {k: v for k in SETTING_OPTIONS if (v := options.get(k)) is not None})
+    if out is not None and out != "auto" and Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f"{out} is a file, and a run is a folder: choose another place with --out.")
+
+
 def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, setting: dict[str, Any]) -> Recipe:
     condition = dataset.options.get("condition")
     told = condition if condition in (None, "class") else "attributes"
     if isinstance(recipe, str):
         return build_recipe(recipe, dataset.spec, condition=told, **setting)
     if isinstance(recipe, VAE):
+        _check_takes(recipe, dataset)
         return Recipe(recipe, defaults=Training(precision="fp32"))
     if recipe.data is None:
+        if isinstance(recipe.model, VAE):
+            _check_takes(recipe.model, dataset)
         return recipe
     wanted, found = recipe.data, dataset.spec
     if wanted.shape != found.shape:
@@ -381,6 +420,19 @@ def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, 
         watcher.say(f"The recipe is built again for {_form(found)}.")
         return recipe.for_data(found) if told is None else build_recipe(recipe.name, found, **{**recipe.options, "condition": told})
     return recipe
+
+
+def _check_takes(model: VAE, dataset: Dataset) -> None:
+    """Raises `UserError` for a model put together by hand whose likelihood cannot score these images, or whose networks are for others."""
+    type(model.likelihood).for_data(dataset.spec)
+    batch = dataset.batch("train", torch.arange(min(2, dataset.size("train"))))
+    try:
+        with torch.no_grad(), evaluating(model):
+            shape = tuple(model(batch.to(model.device)).px.batch_shape[-2:])
+    except RuntimeError as error:
+        raise UserError(f"This model cannot take images of {_form(dataset.spec)}: {error}.") from error
+    if shape != dataset.spec.shape[1:]:
+        raise UserError(f"This model makes images of {shape[0]} x {shape[1]}, and these are {_form(dataset.spec)}: bring them to the same form.")
 
 
 def _temporary() -> Path:

@@ -67,6 +67,11 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         raise SystemExit(130) from None
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        print(f"Error: {error.filename}: {error.strerror}. Choose another place, or make room or permission there.", file=sys.stderr)
+        raise SystemExit(2) from None
     except Exception as error:
         if debug:
             raise

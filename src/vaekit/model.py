@@ -16,7 +16,7 @@ from vaekit.latents.fitted import Fitted
 from vaekit.likelihoods.base import Likelihood
 from vaekit.networks.base import Decoder, Encoder
 from vaekit.networks.condition import Condition
-from vaekit.output import Batch, LatentTerm, VAEOutput, fold
+from vaekit.output import Batch, Images, LatentTerm, VAEOutput, fold
 from vaekit.part import Part
 
 Code = tuple[Tensor, ...]
@@ -61,7 +61,7 @@ class VAE(Part):
         self.sampler = sampler
         self.sees_mask = sees_mask
 
-    def forward(self, batch: Batch | Tensor, k: int = 1) -> VAEOutput:
+    def forward(self, batch: Images, k: int = 1) -> VAEOutput:
         """One pass with k posterior samples for each image, folded into the batch between the encoder and the latent."""
         batch = Batch.of(batch)
         c = self.embed(batch.condition)
@@ -117,7 +117,7 @@ class VAE(Part):
         return Anchors(h, same)
 
     @torch.no_grad()
-    def encode(self, x: Batch | Tensor, *, sample: bool = False) -> Code:
+    def encode(self, x: Images, *, sample: bool = False) -> Code:
         """The code of each image: the posterior's mean, or a sample of it."""
         batch = Batch.of(x).to(self.device)
         with evaluating(self):
@@ -197,7 +197,7 @@ class VAE(Part):
         return self.embed(told if told.dim() else told.expand(n))
 
     @torch.no_grad()
-    def reconstruct(self, x: Batch | Tensor, *, layers: int | None = None, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:
+    def reconstruct(self, x: Images, *, layers: int | None = None, pixels: Literal["mean", "draw"] = "mean") -> Float[Tensor, "B C H W"]:
         """Each image by way of its code (the posterior's mean), in raw values; with `layers`, only the first ones are kept and the rest is drawn."""
         batch = Batch.of(x).to(self.device)
         with evaluating(self):
@@ -208,7 +208,7 @@ class VAE(Part):
             return pixel_values(self.likelihood(self.decoder(d, c)), pixels)
 
     @torch.no_grad()
-    def score(self, x: Batch | Tensor, *, k: int = 64, chunk: int | None = None) -> Float[Tensor, "B"]:
+    def score(self, x: Images, *, k: int = 64, chunk: int | None = None) -> Float[Tensor, "B"]:
         """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks.
 
         Args:
@@ -227,7 +227,7 @@ class VAE(Part):
         return total - math.log(k)
 
     @torch.no_grad()
-    def initialize(self, batch: Batch | Tensor) -> None:
+    def initialize(self, batch: Images) -> None:
         """The data-dependent start, from one large raw batch."""
         batch = Batch.of(batch)
         self.likelihood.initialize(batch.x)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -17,7 +18,7 @@ from vaekit.distributions.kl import kl_divergence, stopped
 
 @dataclass
 class Batch:
-    """What a loader yields and a model takes; a bare tensor is taken as ``Batch(x)``."""
+    """What a loader yields and a model takes; a bare tensor or array is taken as ``Batch(x)``."""
 
     x: Shaped[Tensor, "B *X"]
     """Raw values, in the data's native units."""
@@ -31,8 +32,8 @@ class Batch:
     """Row in the data set."""
 
     @staticmethod
-    def of(x: "Batch | Tensor") -> "Batch":
-        return x if isinstance(x, Batch) else Batch(x)
+    def of(x: "Images") -> "Batch":
+        return x if isinstance(x, Batch) else Batch(torch.as_tensor(x))
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -47,6 +48,10 @@ class Batch:
 
     def __getitem__(self, rows: Any) -> "Batch":
         return self.map(lambda t: t[rows])
+
+
+Images = Batch | Tensor | np.ndarray
+"""What a model takes: raw values [B,C,H,W], or a batch of them with what else is known."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
+from torch.distributions import Normal
 
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
@@ -147,7 +148,8 @@ def save_images(folder: str | os.PathLike[str], images: Shaped[Tensor, "n C H W"
 def manifold(model: Any, spec: DataSpec, n: int = 20, scale: int | None = None, condition: Tensor | int | None = None) -> Image.Image:
     """The map of a two-dimensional latent: p(x|z)'s mean at n x n points.
 
-    The points are quantiles of the standard normal from 0.01 to 0.99, z[0] growing to the right and z[1] upwards.
+    The points are quantiles of the prior from 0.01 to 0.99 in each dimension (of many draws, where it is no Gaussian), z[0] growing to the right and
+    z[1] upwards.
 
     References: Auto-Encoding Variational Bayes (Kingma, Welling, 2013), appendix A, https://arxiv.org/abs/1312.6114
 
@@ -162,10 +164,10 @@ def manifold(model: Any, spec: DataSpec, n: int = 20, scale: int | None = None, 
     if shape is None or tuple(shape) != (2,):
         size = "no single vector" if shape is None else f"{math.prod(shape)} dimensions"
         raise UserError(f"The map needs a latent of two dimensions, and this model's has {size}: train it with --latent 2.")
-    axis = torch.special.ndtri(torch.linspace(0.01, 0.99, n, dtype=torch.float64) if n > 1 else torch.tensor([0.5], dtype=torch.float64))
-    z = torch.stack([axis.repeat(n), axis.flip(0).repeat_interleave(n)], dim=1).float()
     if condition is None and model.condition is not None:
         condition = model.condition.draw(1)
+    across, up = _quantiles(model, n, condition)
+    z = torch.stack([across.repeat(n), up.flip(0).repeat_interleave(n)], dim=1)
     if isinstance(condition, Tensor) and condition.shape[:1] == (1,):
         condition = condition.expand(len(z), *condition.shape[1:])
     images = []
@@ -174,6 +176,27 @@ def manifold(model: Any, spec: DataSpec, n: int = 20, scale: int | None = None, 
         told = condition[rows] if isinstance(condition, Tensor) and condition.dim() > 0 else condition
         images.append(model.decode(z[rows].to(model.device), condition=told).mean.cpu())
     return grid(torch.cat(images), spec, columns=n, scale=scale, padding=0)
+
+
+def _quantiles(model: Any, n: int, condition: Tensor | int | None) -> tuple[Tensor, Tensor]:
+    """n quantiles of the prior, told the first condition, in each of its two dimensions."""
+    levels = torch.linspace(0.01, 0.99, n, dtype=torch.float64) if n > 1 else torch.tensor([0.5], dtype=torch.float64)
+    told = None if condition is None else torch.as_tensor(condition, device=model.device)
+    with torch.random.fork_rng(), torch.no_grad():
+        c = None if told is None else model.embed((told if told.dim() else told.view(1))[:1])
+        base = getattr(model.latent.prior(c), "base_dist", None) if model.latent.anchored is None else None
+        if isinstance(base, Normal):
+            mean, std = (v.double().cpu().view(-1, 2)[0] for v in (base.loc, base.scale))
+            both = mean + std * torch.special.ndtri(levels).unsqueeze(1)
+        else:
+            torch.manual_seed(0)
+            draws = model.latent.prior_codes(DRAWS, anchors=model.anchors(), c=None if c is None else c.expand(DRAWS, -1))
+            both = draws.double().cpu().view(DRAWS, 2).quantile(levels, dim=0)
+    return both[:, 0].float(), both[:, 1].float()
+
+
+DRAWS = 2**15
+"""Of the prior, for its quantiles."""
 
 
 PANELS = (

@@ -41,7 +41,7 @@ class Run:
         """What `run.json` says: `options`, `plan`, `data`, `versions`, and `finished`."""
         try:
             return json.loads(self._json.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{self.path} is not a run: it has no run.json. Train one with: vaekit train DATA --out {self.path}") from error
         except json.JSONDecodeError as error:
             raise UserError(f"{self._json} is damaged: {error}.") from error

@@ -10,7 +10,9 @@ from torch.utils.data import TensorDataset
 
 import vaekit
 from tests.contracts.examples import vae
-from vaekit.likelihoods import Gaussian
+from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
+from vaekit.likelihoods import Bernoulli, Gaussian
+from vaekit.networks import MLPDecoder, MLPEncoder
 from vaekit.training import Silent
 from vaekit.training.optimizer import all_finite, global_norm
 
@@ -127,3 +129,17 @@ def test_the_norm_of_the_gradients() -> None:
         p.grad = torch.where(torch.arange(good.numel()).view(good.shape) == 0, torch.nan, good)
         assert not torch.isfinite(global_norm(parameters)) and not all_finite(parameters)
         p.grad = good
+
+
+def test_a_vae_made_by_hand_refuses_what_it_cannot_take(digits: np.ndarray) -> None:
+    def made(side: int) -> vaekit.VAE:
+        latent = Flat(DiagonalGaussian(32, 4), StandardNormal([4]))
+        return vaekit.VAE(MLPEncoder([1, side, side], width=32), latent, MLPDecoder(4, [1, side, side], width=32), Bernoulli())
+
+    with pytest.raises(vaekit.UserError, match="binar"):
+        vaekit.fit(made(8), digits, epochs=1, **OPTIONS)
+    with pytest.raises(vaekit.UserError, match="images of 1 x 8 x 8"):
+        vaekit.fit(made(9), digits, binarize=True, epochs=1, **OPTIONS)
+    run = vaekit.fit(made(8), digits, binarize=True, epochs=0.1, **OPTIONS)
+    bits = (digits[:3, None] > 127).astype(np.uint8)
+    assert torch.equal(run.model.reconstruct(bits), run.model.reconstruct(torch.from_numpy(bits)))

@@ -163,6 +163,61 @@ def test_errors_are_one_sentence(name: str, call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists(), "a refused command leaves nothing behind"
 
 
+def test_what_is_told_is_asked_for(trained: Path, photos: Path, call: Call) -> None:
+    image = next((photos / "reds").glob("[0-9]*.png"))
+    code, _, error = call("reconstruct", trained, image)
+    assert code == 2 and "say it with --class (blues, reds)" in error
+    for name in (".DS_Store", "notes.txt"):
+        (photos / "blues" / name).write_text("no image")
+    code, out, _ = call("reconstruct", trained, photos / "blues", "--class", "blues", "-o", trained / "back.png")
+    assert code == 0 and out.startswith("30 images")
+
+
+def test_attributes(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+    """A model that is told attributes: a map, samples, and its table found again from another folder."""
+    rows = [f"{p.relative_to(photos).as_posix()},{i % 3},{i % 2}" for i, p in enumerate(sorted(photos.rglob("[0-9]*.png")))]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("\n".join(["file,bright,round", *rows]))
+    options = ["--recipe", "mlp", "--scale", "0.1", "--size", "8", "--latent", "2", "--epochs", "1", "--condition", "table.csv"]
+    assert call("train", photos, "--out", "run", *options)[0] == 0
+    run, image = tmp_path / "run", next((photos / "reds").glob("[0-9]*.png"))
+    assert {"map.png", "report.html"} <= {p.name for p in run.iterdir()}
+    monkeypatch.chdir(photos)
+    assert call("sample", run, "-n", "4", "--attributes", "bright=0.5,round=1", "-o", tmp_path / "new.png")[0] == 0
+    assert call("reconstruct", run, image, "--attributes", "bright=0.5,round=1", "-o", tmp_path / "back.png")[0] == 0
+    assert call("evaluate", run, "--samples", "2")[0] == 0
+    for wrong in (["--attributes", "bright=0.5"], ["--class", "0"], []):
+        code, _, error = call("sample", run, *wrong)
+        assert code == 2 and "--attributes bright=...,round=..." in error
+
+
+def test_a_file_where_a_folder_should_be(trained: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "file").write_text("")
+    for command in (
+        ["train", "digits", "--out", tmp_path / "file"],
+        ["sample", trained, "-o", tmp_path / "file" / "x.png"],
+        ["sample", tmp_path / "file"],
+    ):
+        code, _, error = call(*command)
+        assert code == 2 and "file" in error and "fault" not in error
+
+
+def test_wrong_numbers_and_names_come_before_the_images(tmp_path: Path, call: Call) -> None:
+    for options, sentence in (
+        (["--recipe", "vam"], "did you mean vamp?"),
+        (["--likelihood", "poisson"], "There is no likelihood 'poisson'"),
+        (["--clip", "-1"], "clip is a limit"),
+        (["--beta", "-1"], "--beta is a number of at least 0"),
+        (["--warmup", "2"], "--warmup is a fraction"),
+        (["--lr", "inf"], "lr must be a number above 0"),
+        (["--epochs", "inf"], "epochs must be a number above 0"),
+    ):
+        code, _, error = call("train", tmp_path / "nowhere", *options)
+        assert code == 2 and sentence in error
+    code, _, error = call("train", tmp_path / "nowhere")
+    assert code == 2 and "There is no" in error
+
+
 def test_a_class_that_does_not_exist(trained: Path, call: Call) -> None:
     code, _, err = call("sample", trained, "--class", "greens")
     assert code == 2 and "reds" in err

@@ -9,8 +9,9 @@ import typer
 from torch import Tensor
 
 from vaekit import api, editing
-from vaekit.commands.options import Json, RunFolder
+from vaekit.commands.options import Json, Klass, RunFolder
 from vaekit.data import read_images
+from vaekit.data.files import image_files
 from vaekit.editing.strips import spread
 from vaekit.errors import UserError
 from vaekit.output import Batch
@@ -25,7 +26,6 @@ SPLITS = ("train", "validation", "test")
 IMAGE = "An image file, or one of the run's own data as SPLIT:ROW, for example test:12."
 
 Images = Annotated[list[str], typer.Argument(help="Image files, folders of them, or images of the run's own data (test:12).", metavar="IMAGES...")]
-Klass = Annotated[str | None, typer.Option("--class", help="Class of image files, by name or number, for a model trained with --condition class.")]
 Steps = Annotated[int, typer.Option(help="Images in a row.")]
 Mask = Annotated[Path | None, typer.Option(help="A picture that is white in the part that is meant, black elsewhere.")]
 Hide = Annotated[str | None, typer.Option(help="x,y,width,height of that part, in pixels of the model's images.")]
@@ -244,7 +244,8 @@ def _hits(run: Run, batch: Batch, found: editing.Attribute, sizes: list[float], 
 def _read(run: Run, names: list[str], class_: str | None) -> Batch:
     """Image files, folders of them and rows of the run's own data, as one batch in the form of the data."""
     told = run.model.condition is not None
-    label, parts, dataset = api.class_id(run, class_), [], None
+    parts: list[Batch] = []
+    dataset = None
     for name in names:
         split, _, row = name.partition(":")
         if split in SPLITS and row and not Path(name).exists():
@@ -255,10 +256,8 @@ def _read(run: Run, names: list[str], class_: str | None) -> Batch:
             one = dataset.batch(split, torch.tensor([int(row)]))
             parts.append(Batch(one.x, one.mask, one.condition if told else None))
             continue
-        path = Path(name)
-        files = sorted(q for q in path.rglob("*") if q.is_file()) if path.is_dir() else [path]
-        x = read_images(files, run.spec, run.description["data"]["options"])
-        parts.append(Batch(x, condition=None if label is None else torch.full((len(x),), label)))
+        x = read_images(image_files(Path(name)), run.spec, run.description["data"]["options"])
+        parts.append(Batch(x, condition=api.told(run, class_, len(x), needed=True)))
     if not parts:
         raise UserError("No images are given.")
     return Batch(torch.cat([p.x for p in parts]), _joined([p.mask for p in parts]), _joined([p.condition for p in parts]))

@@ -15,6 +15,7 @@ _WAYS = [f"{name}: {kind.about}" for name, kind in KINDS.items()]
 def fit_prior(
     run: RunFolder,
     prior: Annotated[str | None, typer.Option(help=f"Left out: what suits the codes. {'; '.join(_WAYS)}.", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help="The images to encode; the run's own if left out.")] = None,
     condition: Annotated[str | None, typer.Option(help="class: the prior is told it, and sample takes --class.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the codes; the prior's own number if left out.")] = None,
     minutes: Annotated[float | None, typer.Option(help="A budget instead of epochs.")] = None,
@@ -30,7 +31,7 @@ def fit_prior(
     """
     watcher = Silent() if quiet else Bar()
     given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}
-    fitted = api.fit_prior(run, prior, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None})
+    fitted = api.fit_prior(run, prior, data, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None})
     losses = [-row["val_elbo_nats"] for row in fitted.metrics() if row["val_elbo_nats"] is not None]
     loss = f" Its loss on held-out codes: {min(losses):.2f} ({fitted.path})." if losses else ""
     watcher.say(f"{run} now samples from this prior.{loss}")

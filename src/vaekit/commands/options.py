@@ -17,7 +17,14 @@ out = Console()
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Klass = Annotated[str | None, typer.Option("--class", help="Class, by name or number, for a model trained with --condition class.")]
+Klass = Annotated[
+    str | None,
+    typer.Option(
+        "--class",
+        "--attributes",
+        help="What the images are told: a class, by name or number, or attributes, as name=value,name=value, whichever the model was trained with.",
+    ),
+]
 
 
 class Pixels(StrEnum):

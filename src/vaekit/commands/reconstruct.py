@@ -7,6 +7,7 @@ import typer
 
 from vaekit import api, pictures
 from vaekit.commands.options import Klass, RunFolder
+from vaekit.data.files import image_files
 
 
 def reconstruct(
@@ -17,7 +18,7 @@ def reconstruct(
 ) -> None:
     """Encode and decode images, and show both."""
     loaded = api.load(run)
-    paths = [p for path in images for p in (sorted(q for q in path.rglob("*") if q.is_file()) if path.is_dir() else [path])]
+    paths = [file for path in images for file in image_files(path)]
     x, y = api.reconstruct(loaded, paths, class_)
     pictures.save(out_, pictures.reconstructions(x, y, loaded.spec))
     print(f"{len(x)} images and their reconstructions in {out_}")

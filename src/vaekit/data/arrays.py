@@ -150,7 +150,7 @@ def _real_numbers(images: ArraySet, holes: bool) -> Values:
     if binary:
         return Values(np.dtype(np.uint8), 2, lambda v: v.astype(np.uint8), "The floats are all 0 or 1: binary pixels.")
     if eighths:
-        note = "The floats are all k/255: they are taken as 8-bit pixels (256 levels)."
+        note = "The floats are all k/255: they are taken as 8-bit pixels (256 levels), and the model takes and gives those, 0 to 255."
         return Values(np.dtype(np.uint8), 256, lambda v: np.rint(v.astype(np.float64) * 255).astype(np.uint8), note)
     note = f"The floats, from {low:.4g} to {high:.4g}, are taken as continuous values."
     if whole and low >= 0 and high <= 65535:

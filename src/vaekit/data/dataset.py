@@ -40,6 +40,8 @@ class Dataset:
     source: str | None = None
     """The path or built-in name that opens the same data again; None for arrays."""
     limit: int | None = None
+    table: str | None = None
+    """Where the table of attributes is, from any working folder."""
 
     def __init__(
         self,

@@ -51,6 +51,11 @@ def list_images(folder: Path, limit: int | None = None) -> tuple[list[str], int]
     return images, others
 
 
+def image_files(path: Path) -> list[Path]:
+    """The image files of a folder and of those below it; of anything else, itself."""
+    return [path / name for name in list_images(path)[0]] if path.is_dir() else [path]
+
+
 def _name_hash(name: str) -> bytes:
     return hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
 

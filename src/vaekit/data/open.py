@@ -63,7 +63,7 @@ def open_data(
     )
     told = None if condition is None else str(condition)
     dataset = Dataset(check_holes(source, missing), binarized=binarize, condition=told, progress=progress, missing=missing, labels=labels)
-    dataset.source, dataset.limit = _named(data), limit
+    dataset.source, dataset.limit, dataset.table = _named(data), limit, None if told in (None, "class", "attributes") else _named(told)
     return dataset
 
 

@@ -23,6 +23,10 @@ _MODES = {
 }  # fmt: skip
 
 
+FEW = 30
+"""Images that are too few for shares."""
+
+
 @dataclass
 class ScanReport:
     """What `scan` found. Paths are relative to the folder; sizes are written as height x width."""
@@ -62,18 +66,20 @@ class ScanReport:
             lines.append(f"cannot be read: {path}: {why}")
         if len(self.unreadable) > 20:
             lines.append(f"cannot be read: {len(self.unreadable) - 20} more (all are in the JSON)")
+        copies = sum(len(group) - 1 for group in self.duplicates)
         if self.duplicates:
-            copies = sum(len(group) - 1 for group in self.duplicates)
             lines.append(f"exact duplicates: {copies} (they stay in one split), as {' = '.join(self.duplicates[0][:3])}")
         if self.other_files:
             lines.append(f"other files: {self.other_files} that are no images are passed over")
+        if self.images - copies < 2:
+            lines.append("training is not possible: it needs at least two different images, one of them to validate on")
         height, width = self.plan["size"]
         levels = "continuous values" if self.plan["levels"] is None else f"{self.plan['levels']} levels"
         lines.append(f"training would use: {height}x{width}, {self.plan['channels']} channel{'s' * (self.plan['channels'] > 1)}, {levels}")
         if self.split:
             lines.append("split: official, " + ", ".join(f"{n} {name}" for name, n in self.split.items()))
         else:
-            lines.append("split: by content, about 80 % training, 10 % validation, 10 % test")
+            lines.append("split: by content, about 80 % training, 10 % validation, 10 % test" + ", at least one in each" * (self.images < FEW))
         return [_printable(line) for line in lines + [f"- {note}" for note in self.notes]]
 
 

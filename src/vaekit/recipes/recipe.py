@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from vaekit import likelihoods
@@ -83,6 +84,12 @@ class Setting:
             raise UserError(f"The latent size is a number of dimensions, 2 to 512 as a rule, and it is {self.latent}.")
         if not 0 < self.scale <= 64:
             raise UserError(f"scale multiplies the width of the networks (1 is the recipe's own), and it is {self.scale}.")
+        for name in ("beta", "free_bits"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} is a number of at least 0, and it is {value}.")
+        if self.warmup is not None and not 0 <= self.warmup <= 1:
+            raise UserError(f"--warmup is a fraction of the run, 0 to 1, and it is {self.warmup}.")
 
     def knob(self, name: str, own: Any) -> Any:
         """A number or a word that this recipe alone has (a codebook's size, a penalty's weight): as it was set, or the recipe's own.
@@ -190,6 +197,8 @@ class Entry:
         return {k: getattr(self, k) for k in ("name", "year", "paper", "url", "data", "good_for")}
 
 
+EXAMPLE = DataSpec("pixels", (1, 28, 28), 256, ("a", "b"), (), 60_000, (72.9,), (90.0,))
+"""Small grey images, for what is asked of a recipe before there are any."""
 RECIPES: dict[str, Entry] = {}
 DEFAULT = "realnvp"
 
@@ -206,14 +215,23 @@ def recipe(name: str, *, year: int, paper: str, url: str, good_for: str, data: s
 
 def knobs(name: str) -> dict[str, Any]:
     """The knobs of the recipe of this name, with its own values for small grey images."""
-    setting = Setting(DataSpec("pixels", (1, 28, 28), 256, ("a", "b"), (), 60_000, (72.9,), (90.0,)))
+    setting = Setting(EXAMPLE)
     _entry(name).build(setting)
     return setting.asked
 
 
+def check_names(name: str, options: Mapping[str, Any]) -> None:
+    """Raises `UserError` for what is wrong whatever the data are: the name of a recipe or of a likelihood, and numbers that make no sense."""
+    _entry(name)
+    setting = Setting(EXAMPLE, **options)
+    if setting.likelihood is not None and setting.likelihood not in likelihoods.LIKELIHOODS:
+        raise UserError(f"There is no likelihood '{setting.likelihood}'; there are {', '.join(likelihoods.LIKELIHOODS)}.")
+
+
 def _entry(name: str) -> Entry:
     if name not in RECIPES:
-        raise UserError(f"There is no recipe '{name}'; there are {', '.join(RECIPES)}.")
+        close = get_close_matches(name, RECIPES, 1)
+        raise UserError(f"There is no recipe '{name}'{f': did you mean {close[0]}?' if close else ';'} There are {', '.join(RECIPES)}.")
     return RECIPES[name]
 
 

@@ -20,7 +20,7 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
 )
 def semi_supervised(s: Setting) -> Recipe:
     """The code has a category, which is the class, and a Gaussian vector for all that the class does not say. Images with a label are told it,
-    images without are explained by every class as far as it fits. A few labels then go a long way, and the class can be chosen when sampling.
+    images without are explained by every class as far as it fits. A few labels then go a long way; `vaekit evaluate` says how well classes are told.
     """
     classes, alpha = len(s.data.classes), s.knob("alpha", 50.0)
     if classes < 2:

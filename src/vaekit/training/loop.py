@@ -34,6 +34,8 @@ from vaekit.training.task import Task
 
 PATIENCE = 10
 """Skipped steps in a row after which the run goes back to its last good state."""
+STEPS = 500
+"""Before so many, nothing is said of a code that is not used yet."""
 ROLLBACKS = 6
 """Returns after which it gives up."""
 
@@ -296,7 +298,8 @@ class Trainer:
             self.watcher.validated(row)
             self.accelerator.log({k: v for k, v in row.items() if v is not None}, step=c.images)
             warning = collapse_warning(result.latent)
-            if warning and c.images >= min(self.total, max(2 * self.count, self.total // 4)) and not getattr(self, "warned", False):
+            begun = c.images >= min(self.total, max(2 * self.count, self.total // 4)) and c.images >= STEPS * self.training.batch_size
+            if warning and begun and not getattr(self, "warned", False):
                 self.watcher.say(f"Warning: {warning}")
                 self.warned = True
         c.sums, c.summed = [0.0, 0.0, 0.0], 0

@@ -50,8 +50,13 @@ class Training:
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} is one of {', '.join(allowed)}, and not '{getattr(self, name)}'.")
         for name in ("epochs", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name.replace('_', '-')} must be above 0, and it is {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name.replace('_', '-')} must be a number above 0, and it is {getattr(self, name)}.")
+        for name in ("clip", "skip"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise UserError(f"{name} is a limit on the gradient's norm in nats, above 0, and it is {getattr(self, name)}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"weight-decay is a number of at least 0, and it is {self.weight_decay}.")
         if self.minutes is not None and not self.minutes > 0:
             raise UserError(f"minutes must be above 0, and it is {self.minutes}.")
         if not 0 <= self.ema < 1:

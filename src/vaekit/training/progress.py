@@ -49,6 +49,20 @@ class Bar:
         self._bar: Progress | None = None
         self._shown = 0.0
 
+    def reading(self, done: int, total: int) -> None:
+        """Called while files are read, before the run begins."""
+        if not self.console.is_terminal:
+            return
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self.console, transient=True
+            )
+            self._task = self._bar.add_task("files", total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+        if done >= total:
+            self.stop()
+
     def start(self, images: int, total: int) -> None:
         self._began, self._first = time.perf_counter(), images
         if not self.console.is_terminal:

@@ -128,6 +128,7 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
             "name": data.name,
             "source": data.source,
             "limit": data.limit,
+            "table": data.table,
             "fingerprint": data.fingerprint,
             "options": data.options,
             "spec": data.spec.to_json(),
