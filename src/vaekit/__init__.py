@@ -7,7 +7,23 @@
 
 __version__ = "0.1.0"
 
-from vaekit.api import default_folder, fit, load, load_vae, recipe, reopen
+from vaekit.api import (
+    compare,
+    default_folder,
+    evaluate,
+    fit,
+    fit_prior,
+    impute,
+    load,
+    load_vae,
+    measure_samples,
+    recipe,
+    reconstruct,
+    reopen,
+    sample,
+    traverse,
+    write_report,
+)
 from vaekit.data import Dataset, DataSpec, open_data, scan
 from vaekit.errors import UserError
 from vaekit.model import VAE
@@ -24,12 +40,21 @@ __all__ = [
     "Recipe",
     "Run",
     "UserError",
+    "compare",
     "default_folder",
+    "evaluate",
     "fit",
+    "fit_prior",
+    "impute",
     "load",
     "load_vae",
+    "measure_samples",
     "open_data",
     "recipe",
+    "reconstruct",
     "reopen",
+    "sample",
     "scan",
+    "traverse",
+    "write_report",
 ]
