@@ -60,6 +60,13 @@ MUTATIONS = (
         "tests/oracles/test_fused.py",
     ),
     Mutation(
+        "Gaussian noise: errors summed in 16 bits",
+        "distributions/pixel_gaussian.py",
+        "with full_precision(flat):",
+        "if True:",
+        "tests/contracts/test_likelihoods.py -k 16_bits",
+    ),
+    Mutation(
         "causal pixels: the mask shows the pixel itself",
         "likelihoods/causal.py",
         "mask[reach, reach:] = 0.0",
