@@ -74,6 +74,7 @@ def main() -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Does what is left to do of a run, and reports on it."""
     import vaekit
+    from vaekit.memory import channels_last
 
     alone = args.share[1] == 1
     kept = args.run.suffix == ".safetensors"
@@ -91,7 +92,9 @@ def evaluate(args: argparse.Namespace) -> int:
         done = [(line["first"], line["last"]) for line in finished(read(args.lines), about)]
         todo = list(to_do(total, args.chunk, done, *args.share))
         data = None if not todo else opened(about["data"]) if run is None else vaekit.reopen(run)
-        model = laid_out(vaekit.load_vae(args.run)) if run is None else run.model
+        model = vaekit.load_vae(args.run) if run is None else run.model
+        if run is None:
+            channels_last(model)
         for first, last in todo:
             assert data is not None
             line = about | {"first": first, "last": last} | score(model, data, first, last, args.samples, args.precision)
@@ -167,12 +170,16 @@ def score(model: "VAE", data: "Dataset", first: int, last: int, samples: int, pr
 
 
 def of_weights(path: Path, lines: list[Line]) -> Line:
-    """What the lines of a run say of it, for the weights that were kept of it under its name (in 16 bits, which bf16 networks do not tell apart)."""
+    """What the lines of a run say of it, for the weights that were kept of it under its name in 16 bits: a model of its own, by its digest."""
     found = [line for line in lines if line["run"] == path.stem]
     if not found:
         raise SystemExit(f"no run of the name {path.stem} has lines: name a run folder, or the lines of the run with --lines")
     changing = ("samples", "precision", "images", "first", "last", "seconds", *(f"{n}_{k}" for n in ("elbo", "bound") for k in ("sum", "squares")))
-    return {k: v for k, v in found[-1].items() if k not in changing} | {"weights": "16 bits"}
+    return {k: v for k, v in found[-1].items() if k not in changing} | {"model": digest(path), "command": f"{found[-1]['command']} (in 16 bits)"}
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def opened(name: str) -> "Dataset":
@@ -183,14 +190,6 @@ def opened(name: str) -> "Dataset":
     return open_data(source, binarize=bool(binarized))
 
 
-def laid_out(model: "VAE") -> "VAE":
-    """With its kernels in the order that is the faster one for all models of the records."""
-    from vaekit.memory import channels_last
-
-    channels_last(model)
-    return model
-
-
 def description(run: "Run") -> Line:
     """What a line says of a run: enough for the table, and which weights they were."""
     about = run.description
@@ -198,7 +197,7 @@ def description(run: "Run") -> Line:
     kind = run.model.likelihood.kind  # raises where there is no model yet
     return {
         "run": run.path.resolve().name,
-        "model": hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
+        "model": digest(weights),
         "data": f"{about['data']['name']}{', binarized' if about['data']['options'].get('binarize') else ''}",
         "command": command(run),
         "seed": about["options"]["seed"],

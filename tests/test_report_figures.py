@@ -82,7 +82,25 @@ def test_sheets_hold_the_tiles_and_transparent_gaps() -> None:
     assert image[5:9, :, 3].max() == 0, "the wider gap between bands"
     noise = sheet([np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), np.uint8)], "noise")
     assert len(noise.png) <= LARGEST and "of its size" in noise.note
-    assert room(spec_of([1, 8, 8]), 40, 8) == 40 and room(spec_of([3, 64, 64]), 64, 8) == 16 and room(spec_of([3, 512, 512]), 64, 8) == 4
+    assert (
+        room(spec_of([1, 8, 8]), 40, 8) == 40
+        and room(spec_of([3, 64, 64]), 64, 8) == 16
+        and room(spec_of([3, 512, 512]), 64, 8) == 16
+        and room(spec_of([3, 64, 64]), 5, 8) == 8
+    )
+
+
+def test_large_images_are_reduced() -> None:
+    """Squares of two pixels a side for 100 x 65; the last row of a side that is odd stands alone. What is missing does not blank its neighbours."""
+    spec = spec_of([1, 100, 65], levels=256)
+    x = torch.arange(100 * 65).view(1, 1, 100, 65).float() % 251
+    small = tiles(x, spec)
+    assert small.shape == (1, 50, 33, 3)
+    assert small[0, 3, 4, 0] == round(float(x[0, 0, 6:8, 8:10].mean())) and small[0, 3, 32, 0] == round(float(x[0, 0, 6:8, 64:].mean()))
+    mask = torch.ones(1, 1, 100, 65, dtype=torch.bool)
+    mask[:, :, 0, 0] = mask[:, :, 2:4, :2] = False
+    error = errors(x, x + 51, spec, mask)
+    assert np.isnan(error[0, 1, 0]) and np.isnan(error).sum() == 1 and np.allclose(error[~np.isnan(error)], 0.2)
 
 
 def test_transparent_pixels_lie_on_white() -> None:

@@ -21,6 +21,9 @@ class Checks:
         self.wanted: Path | None = None
         self.before = self.last = 0.0
 
+    def reading(self, done: int, total: int) -> None:
+        pass
+
     def start(self, images: int, total: int) -> None:
         pass
 

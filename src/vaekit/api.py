@@ -18,6 +18,7 @@ from vaekit import editing, pictures
 from vaekit.data import Dataset, DataSpec, open_data, read_images
 from vaekit.data.loose import read_holes
 from vaekit.editing import Imputation
+from vaekit.editing.codes import CHUNK
 from vaekit.errors import UserError
 from vaekit.evaluation import report
 from vaekit.evaluation.disentanglement import factors_of, measure
@@ -109,8 +110,10 @@ def fit(
     _check_names(options, by_name=isinstance(recipe, str))
     _check_early(recipe, out, options, trackers)
     layout: dict[str, Any] = {k: options.get(k) for k in DATA_OPTIONS if k in options}
-    reading = getattr(watcher, "reading", None)
-    dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, progress=reading, **layout)
+    try:
+        dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, progress=watcher.reading, **layout)
+    finally:
+        watcher.stop()
     for note in dataset.notes:
         watcher.say(note)
     seed = int(options.get("seed") or 0)
@@ -236,7 +239,7 @@ def reconstruct(run: Run, paths: list[Path], condition: str | None = None) -> tu
     """Image files, brought to the form of the run's data, and their reconstructions: two raw tensors [n, C, H, W]."""
     x = read_images(paths, run.spec, run.description["data"]["options"])
     batch = Batch(x, condition=told(run, condition, len(x), needed=True))
-    return x, torch.cat([run.model.reconstruct(batch[start : start + 256]).cpu() for start in range(0, len(x), 256)])
+    return x, torch.cat([run.model.reconstruct(batch[start : start + CHUNK]).cpu() for start in range(0, len(x), CHUNK)])
 
 
 def impute(
@@ -367,8 +370,9 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
         raise UserError(f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form.")
     prior = run.description.get("prior") or {}
-    told = "class" in (options.get("condition"), prior.get("condition")) or options.get("labels") is not None
-    if told and dataset.spec.classes != wanted.classes:
+    asks = options.get("condition") == "class"
+    knows = prior.get("condition") == "class" or options.get("labels") is not None
+    if dataset.spec.classes != wanted.classes and (asks or (knows and dataset.spec.classes)):
         theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
         raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
     return dataset
@@ -403,9 +407,9 @@ def _check_early(recipe: Recipe | VAE | str, out: str | Path | None, options: di
 
 def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, setting: dict[str, Any]) -> Recipe:
     condition = dataset.options.get("condition")
-    told = condition if condition in (None, "class") else "attributes"
+    condition = condition if condition in (None, "class") else "attributes"
     if isinstance(recipe, str):
-        return build_recipe(recipe, dataset.spec, condition=told, **setting)
+        return build_recipe(recipe, dataset.spec, condition=condition, **setting)
     if isinstance(recipe, VAE):
         _check_takes(recipe, dataset)
         return Recipe(recipe, defaults=Training(precision="fp32"))
@@ -416,23 +420,21 @@ def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, 
     wanted, found = recipe.data, dataset.spec
     if wanted.shape != found.shape:
         raise UserError(f"The recipe is for images of {_form(wanted)}, and these are {_form(found)}: build it with shape={found.shape}.")
-    if wanted.levels != found.levels or (found.levels is None and wanted.mean != found.mean) or recipe.options.get("condition") != told:
+    if wanted.levels != found.levels or (found.levels is None and wanted.mean != found.mean) or recipe.options.get("condition") != condition:
         watcher.say(f"The recipe is built again for {_form(found)}.")
-        return recipe.for_data(found) if told is None else build_recipe(recipe.name, found, **{**recipe.options, "condition": told})
+        return recipe.for_data(found) if condition is None else build_recipe(recipe.name, found, **{**recipe.options, "condition": condition})
     return recipe
 
 
 def _check_takes(model: VAE, dataset: Dataset) -> None:
-    """Raises `UserError` for a model put together by hand whose likelihood cannot score these images, or whose networks are for others."""
+    """Raises `UserError` for a model put together by hand whose kind of likelihood cannot score these images, or whose networks are for others."""
     type(model.likelihood).for_data(dataset.spec)
     batch = dataset.batch("train", torch.arange(min(2, dataset.size("train"))))
     try:
         with torch.no_grad(), evaluating(model):
-            shape = tuple(model(batch.to(model.device)).px.batch_shape[-2:])
+            model(batch.to(model.device))
     except RuntimeError as error:
         raise UserError(f"This model cannot take images of {_form(dataset.spec)}: {error}.") from error
-    if shape != dataset.spec.shape[1:]:
-        raise UserError(f"This model makes images of {shape[0]} x {shape[1]}, and these are {_form(dataset.spec)}: bring them to the same form.")
 
 
 def _temporary() -> Path:

@@ -50,6 +50,10 @@ def _top(
         raise typer.Exit()
 
 
+PLACES = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+"""What is wrong with a place that a person chose."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits with 2 and one sentence for an error that is the user's to mend."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -67,14 +71,12 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         raise SystemExit(130) from None
-    except OSError as error:
-        if debug or error.filename is None:
-            raise
-        print(f"Error: {error.filename}: {error.strerror}. Choose another place, or make room or permission there.", file=sys.stderr)
-        raise SystemExit(2) from None
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, PLACES) and error.filename is not None:
+            print(f"Error: {error.filename}: {error.strerror}. Choose another place, or see to its permissions.", file=sys.stderr)
+            raise SystemExit(2) from None
         sentence = " ".join(str(error).split()) or "no message"
         print(f"Error: {type(error).__name__}: {sentence}. This looks like a fault of vaekit: --debug shows where it happened.", file=sys.stderr)
         raise SystemExit(1) from None

@@ -145,6 +145,10 @@ def save_images(folder: str | os.PathLike[str], images: Shaped[Tensor, "n C H W"
     return [save(Path(folder) / f"{start + i:06d}.png", picture) for i, picture in enumerate(pictures)]
 
 
+DRAWS = 2**15
+"""Of the prior, for its quantiles."""
+
+
 def manifold(model: Any, spec: DataSpec, n: int = 20, scale: int | None = None, condition: Tensor | int | None = None) -> Image.Image:
     """The map of a two-dimensional latent: p(x|z)'s mean at n x n points.
 
@@ -164,6 +168,8 @@ def manifold(model: Any, spec: DataSpec, n: int = 20, scale: int | None = None, 
     if shape is None or tuple(shape) != (2,):
         size = "no single vector" if shape is None else f"{math.prod(shape)} dimensions"
         raise UserError(f"The map needs a latent of two dimensions, and this model's has {size}: train it with --latent 2.")
+    if model.latent.posterior.support != "reals":
+        raise UserError("The map is of a plane, and the codes of this model are not all of one.")
     if condition is None and model.condition is not None:
         condition = model.condition.draw(1)
     across, up = _quantiles(model, n, condition)
@@ -193,10 +199,6 @@ def _quantiles(model: Any, n: int, condition: Tensor | int | None) -> tuple[Tens
             draws = model.latent.prior_codes(DRAWS, anchors=model.anchors(), c=None if c is None else c.expand(DRAWS, -1))
             both = draws.double().cpu().view(DRAWS, 2).quantile(levels, dim=0)
     return both[:, 0].float(), both[:, 1].float()
-
-
-DRAWS = 2**15
-"""Of the prior, for its quantiles."""
 
 
 PANELS = (

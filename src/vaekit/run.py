@@ -64,7 +64,8 @@ class Run:
         """Of training, with those of the prior that was fitted to its codes; None where they are not known."""
         about = self.description
         prior = about.get("prior")
-        spent = [about.get("seconds")] + ([Run(self.path / prior["run"]).description.get("seconds")] if prior else [])
+        inner = Run(self.path / prior["run"]) if prior else None
+        spent = [about.get("seconds"), *([] if inner is None else [inner.description.get("seconds") if inner.exists else None])]
         known = [seconds for seconds in spent if seconds is not None]
         return sum(known) / 60 if len(known) == len(spent) else None
 
@@ -77,7 +78,9 @@ class Run:
             raise UserError(f"{self.path} has no model yet: run its training command again to go on.")
         model: VAE = load_model(path)[0]
         if not isinstance(model, VAE):
-            raise UserError(f"{self.path} is the run of a prior that was fitted to codes: name the run of the model, {self.path.parents[1]}.")
+            raise UserError(
+                f"{self.path} is the run of a prior that was fitted to codes: name the run of the model, {self.path.resolve().parents[1]}."
+            )
         if self.exists and self.description.get("plan", {}).get("channels_last"):
             channels_last(model)
         return model

@@ -375,7 +375,7 @@ def test_losses_of_the_recipe() -> None:
     assert (loss, critic.gradient_penalty, critic.steps, critic.strength, recipe.defaults.batch_size) == ("wasserstein", "between", 5, 10.0, 160)
     with pytest.raises(UserError, match="non-saturating or wasserstein"):
         build_recipe("gan", data, knobs={"loss": "hinge"})
-    with pytest.raises(UserError, match="no divergence to weigh"):
+    with pytest.raises(UserError, match="a gan has no divergence"):
         build_recipe("gan", data, beta=4.0)
     sides = {12: 2, 28: 3, 64: 4, 128: 5}
     assert {side: len(build_recipe("gan", spec_of([1, side, 8])).critics["image"].net.convolutions) for side in sides} == sides

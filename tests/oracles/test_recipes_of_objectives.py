@@ -55,6 +55,7 @@ def test_options_are_honoured_or_refused() -> None:
     assert built("miwae", knobs={"groups": 3, "samples": 2}).samples == 6
     assert built("target-rate", latent=3).target == 6.0
     assert built("geco", knobs={"target": "700"}).target == 700.0
+    assert built("beta", beta=2, knobs={"beta": 2.5}, warmup=0.0).progress(0.0) == {"beta": 2.5} and built("beta", beta=0).beta == 0
     assert built("beta", beta=2.0, knobs={"beta": 7}).progress(1.0) == {"beta": 7.0}
     for name in ("iwae", "dreg", "stl", "geco", "target-rate", "joint", "wae-mmd", "rae-l2", "aae", "vq", "fsq"):
         for option in ("beta", "free_bits", "warmup"):

@@ -14,8 +14,6 @@ from vaekit.commands.quality import Features, Number, Shown, cell
 from vaekit.evaluation.samples import MEASURES
 from vaekit.evaluation.samples import compare as compare_runs
 
-KINDS = {"pmf": "probability", "density": "density", "bound": "bound", "energy": "energy"}
-
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.", metavar="RUN RUN...")],
@@ -39,7 +37,7 @@ def compare(
     if len({row["levels"] for row in found["runs"]}) > 1:
         print("The likelihoods are of pixels with different numbers of levels: do not compare them.")
     elif len({row["likelihood_kind"] for row in found["runs"] if row["elbo_nats"] is not None}) > 1:
-        print("Some of the likelihoods are probabilities of whole numbers and some are densities: do not compare them.")
+        print("Some of the likelihoods are probabilities of whole numbers, at most 1, and some densities per grey level, which have no such limit.")
     for note in dict.fromkeys(note for row in found["runs"] for note in row["notes"]):
         print(note)
     if out_ is not None:
@@ -61,7 +59,7 @@ def table(found: dict[str, Any]) -> Table:
     shown.add_section()
     shown.add_row("ELBO, nats", *(cell(row["elbo_nats"], row["elbo_nats_se"]) for row in rows), "", "higher", "likelihood")
     shown.add_row("bits per dimension", *(cell(row["bits_per_dim"]) for row in rows), "", "lower", "likelihood")
-    shown.add_row("kind of likelihood", *(KINDS[row["likelihood_kind"]] for row in rows))
+    shown.add_row("kind of likelihood", *("probability" if row["likelihood_kind"] == "pmf" else row["likelihood_kind"] for row in rows))
     shown.add_row("levels of a pixel", *(str(row["levels"] or "continuous") for row in rows))
     shown.add_row("latent dimensions", *("-" if row["latent_dim"] is None else f"{row['latent_dim']:,}" for row in rows))
     shown.add_row("minutes of training", *("-" if row["minutes"] is None else f"{row['minutes']:.1f}" for row in rows))

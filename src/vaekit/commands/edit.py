@@ -244,6 +244,7 @@ def _hits(run: Run, batch: Batch, found: editing.Attribute, sizes: list[float], 
 def _read(run: Run, names: list[str], class_: str | None) -> Batch:
     """Image files, folders of them and rows of the run's own data, as one batch in the form of the data."""
     told = run.model.condition is not None
+    api.told(run, class_, 1)  # a class that there is not is said, whatever the images are
     parts: list[Batch] = []
     dataset = None
     for name in names:

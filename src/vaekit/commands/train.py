@@ -41,7 +41,9 @@ def train(
         typer.Option(help="What the model is told: 'class' (the sub-folder), or a CSV file with attributes for each image.", rich_help_panel="Model"),
     ] = None,
     beta: Annotated[float | None, typer.Option(help="Weight of the divergence; 1 is the ELBO.", rich_help_panel="Model")] = None,
-    free_bits: Annotated[float | None, typer.Option(help="Nats of each latent dimension that cost nothing.", rich_help_panel="Model")] = None,
+    free_bits: Annotated[
+        float | None, typer.Option(help="Nats of each latent dimension, or channel of a map, that cost nothing.", rich_help_panel="Model")
+    ] = None,
     warmup: Annotated[float | None, typer.Option(help="Fraction of the run over which beta rises from 0.", rich_help_panel="Model")] = None,
     set_: Annotated[
         list[str] | None,

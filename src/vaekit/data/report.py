@@ -79,7 +79,9 @@ class ScanReport:
         if self.split:
             lines.append("split: official, " + ", ".join(f"{n} {name}" for name, n in self.split.items()))
         else:
-            lines.append("split: by content, about 80 % training, 10 % validation, 10 % test" + ", at least one in each" * (self.images < FEW))
+            lines.append(
+                "split: by content, about 80 % training, 10 % validation, 10 % test" + ", at least one in each" * (2 < self.images - copies < FEW)
+            )
         return [_printable(line) for line in lines + [f"- {note}" for note in self.notes]]
 
 

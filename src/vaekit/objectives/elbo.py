@@ -57,9 +57,11 @@ class ELBO(Objective):
     def _free_bits(self, out: VAEOutput) -> Float[Tensor, "K B"]:
         total = torch.zeros_like(out.log_px)
         for term in out.terms:
-            together = term.kl is None
-            kl = (term.log_q - term.log_p).unsqueeze(1) if term.kl is None else term.kl.flatten(2).sum(2) if term.kl.dim() > 2 else term.kl
-            free = self.free_bits * (term.z.shape[1] if together else 1)
+            if term.kl is None:
+                kl = (term.log_q - term.log_p).unsqueeze(1)
+            else:
+                kl = term.kl.flatten(2).sum(2) if term.kl.dim() > 2 else term.kl
+            free = self.free_bits * (term.z.shape[1] if kl.shape[1] == 1 else 1)
             # Where the batch mean is below the threshold the term is a constant, for every image, without gradient.
             total = total + torch.where(kl.mean(0) > free, kl, free).sum(1).view(out.k, -1)
         return total

@@ -90,8 +90,7 @@ def gan(s: Setting) -> Recipe:
     The loss is non-saturating with R1; --set loss=wasserstein is WGAN-GP, whose critic makes five steps for one of the generator, each on its own
     fifth of a larger batch.
     """
-    if not (s.beta is None and s.free_bits is None and s.warmup is None):
-        raise UserError("A gan has no divergence to weigh: leave --beta, --free-bits and --warmup out.")
+    s.refuse_weight("a gan has no divergence")
     whole = conv_vae(s.with_sigma(SIGMA))
     model = VAE(None, PriorOnly(StandardNormal([dimensions(s)])), whole.decoder, whole.likelihood, whole.condition)
     # Attributes are told to both in the same units; a class is learned by each for itself.

@@ -23,7 +23,7 @@ def point(features: int, latent: int) -> Latent:
 
 def autoencoder(s: Setting, *penalties: Penalty, **more: object) -> Recipe:
     """Reconstruction and penalties: the objective has no divergence, since a point has none."""
-    s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "its codes are points, which have no divergence"))
+    s.refuse_weight("its codes are points, which have no divergence")
     return variant(s.with_sigma(SIGMA), point, ELBO(), *penalties, select="last", **more)
 
 

@@ -28,7 +28,7 @@ def discrete(s: Setting, latent: int, quantizer: Callable[[int], Quantizer]) -> 
 
     The rate has no weight and no warm-up: it teaches the prior alone.
     """
-    s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "the rate of its indices teaches the prior alone"))
+    s.refuse_weight("the rate of its indices teaches the prior alone")
     latent, n, width, blocks = s.latent or latent, halvings(s), s.knob("width", 32), s.deep(1)
     widths = [s.wide(width * min(2**i, 4)) for i in range(n)]
     grid = [ceil_div(side, 2**n) for side in s.data.shape[1:]]

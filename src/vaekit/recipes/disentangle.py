@@ -53,7 +53,7 @@ def beta(s: Setting) -> Recipe:
     dimensions for what varies independently, which often makes them meaningful. The price is blur: details that cost more than they save are
     dropped.
     """
-    return variant(s, None, bound(s, s.knob("beta", 4.0 if s.beta is None else s.beta)), select="last", networks=nets(s))
+    return variant(s, None, bound(s, s.knob("beta", 4.0 if s.beta is None else float(s.beta))), select="last", networks=nets(s))
 
 
 @recipe(
@@ -89,7 +89,7 @@ def beta_tc(s: Setting) -> Recipe:
     beta is the weight of the total correlation: the loss is -ELBO + (beta - 1) TC.
     """
     s = few(s)
-    beta = s.knob("beta", 6.0 if s.beta is None else s.beta)
+    beta = s.knob("beta", 6.0 if s.beta is None else float(s.beta))
     estimator = s.knob("estimator", "stratified")
     penalty = TotalCorrelation(s.data.count, estimator, weight=Warmup(0.1, 0.0, beta - 1))
     return variant(s, None, bound(s, 1.0), penalty, select="last", networks=nets(s))

@@ -24,7 +24,7 @@ def joint(s: Setting) -> Recipe:
     """A code of two kinds: a category and a Gaussian vector. Each has a capacity in nats that grows over the run, so that the category cannot be
     ignored. On images that come in kinds, the category finds them without labels.
     """
-    s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "each kind of code is held to a capacity (--set capacity=, gamma=)"))
+    s.refuse_weight("each kind of code is held to a capacity (--set capacity=, gamma=)")
     classes, capacity = s.knob("classes", 10), s.knob("capacity", 5.0 if s.data.dimensions <= 1024 else 30.0)
     s = replace(s, latent=s.latent or 10)
     # One variable of K classes carries log K nats at most.

@@ -23,7 +23,7 @@ def missing(s: Setting) -> Recipe:
     """
     samples = s.knob("samples", 1)
     if samples > 1:
-        s.refuse(**dict.fromkeys(("beta", "free_bits", "warmup"), "with several samples it is a bound as it stands"))
+        s.refuse_weight("with several samples it is a bound as it stands")
         if s.sigma == "optimal":
             raise UserError("An optimal sigma is measured with one sample for each image: take --sigma learned, or a number.")
     channels, height, width = s.data.shape

@@ -138,7 +138,7 @@ def geco(s: Setting) -> Recipe:
     """Instead of weighing the divergence, ask for a reconstruction error: a multiplier rises while the error is too high and falls when it is met.
     What is left is spent on making the code cheap. The target is what a user can judge by eye, where beta is not.
     """
-    s.refuse(beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
+    s.refuse_weight("it finds the weight itself")
     fraction, target = s.knob("fraction", usual_fraction(s)), s.knob("target", None)
     if isinstance(s.sigma, str):
         raise UserError("geco needs noise of a fixed width, since its target is a distortion: give a number, for example --sigma 0.1.")
@@ -156,7 +156,7 @@ def target_rate(s: Setting) -> Recipe:
     """A controller turns beta up when the codes carry more nats than asked for, and down when they carry fewer. The run ends near the target
     whatever the images are. It is the way to compare models at one rate, and a cure for collapse.
     """
-    s.refuse(beta="it finds the weight itself", free_bits="it finds the weight itself", warmup="it finds the weight itself")
+    s.refuse_weight("it finds the weight itself")
     return variant(s, objective=TargetRate(s.knob("target", usual_rate(s)), s.knob("gain", 0.02)), select="last")
 
 

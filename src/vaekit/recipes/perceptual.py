@@ -32,8 +32,8 @@ def ms_ssim(s: Setting) -> Recipe:
 )
 def perceptual(s: Setting) -> Recipe:
     """A distance between features is added to the likelihood. Without a network it is that of Laplacian pyramids, which compares edges at every
-    scale; LPIPS, where it is installed, or a TorchScript network of your own can stand in its place. The features are frozen, and the decoder
-    gets their gradient.
+    scale; LPIPS, where it is installed, or a network of your own (TorchScript, or ONNX with onnx2torch) can stand in its place. The features are
+    frozen, and the decoder gets their gradient.
 
     The weight is in nats for one unit of the distance, which is a sum over values.
     """

@@ -114,14 +114,14 @@ class Setting:
             if getattr(self, option) is not None:
                 raise UserError(f"This recipe has no use for --{option.replace('_', '-')}: {reason}.")
 
-    @property
-    def has_sigma(self) -> bool:
-        """Whether the likelihood has a noise of some width."""
-        return self.likelihood in ("gaussian", "laplace") or (self.likelihood is None and self.data.levels != 2)
+    def refuse_weight(self, why: str) -> None:
+        """`refuse` of all that weighs the divergence."""
+        self.refuse(beta=why, free_bits=why, warmup=why)
 
     def with_sigma(self, sigma: float | str) -> "Setting":
         """The setting with the recipe's own sigma, where the likelihood has one and the user has not set it."""
-        return replace(self, sigma=sigma) if self.has_sigma and self.sigma is None else self
+        has = self.likelihood in ("gaussian", "laplace") or (self.likelihood is None and self.data.levels != 2)
+        return replace(self, sigma=sigma) if has and self.sigma is None else self
 
     def wide(self, width: int) -> int:
         """A width at this scale, a multiple of 4."""
@@ -231,7 +231,7 @@ def check_names(name: str, options: Mapping[str, Any]) -> None:
 def _entry(name: str) -> Entry:
     if name not in RECIPES:
         close = get_close_matches(name, RECIPES, 1)
-        raise UserError(f"There is no recipe '{name}'{f': did you mean {close[0]}?' if close else ';'} There are {', '.join(RECIPES)}.")
+        raise UserError(f"There is no recipe '{name}'{f': did you mean {close[0]}?' if close else '.'} There are {', '.join(RECIPES)}.")
     return RECIPES[name]
 
 

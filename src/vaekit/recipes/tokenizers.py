@@ -122,8 +122,7 @@ def tokenizer_vq(s: Setting) -> Recipe:
     size, beta = s.knob("codebook", 1024), s.knob("commitment", 0.25)
     if size < 2:
         raise UserError(f"codebook is how many values an index can take, at least 2, and it is {size}.")
-    if s.beta is not None or s.free_bits is not None or s.warmup is not None:
-        raise UserError("The indices of tokenizer-vq cost the same whatever they are: leave --beta, --free-bits and --warmup out.")
+    s.refuse_weight("its indices cost the same whatever they are")
 
     def code(features: int, latent: int, grid: list[int]) -> Latent:
         return Discrete(EMAVectorQuantizer(features, size, beta), UniformCodes([1, *grid], size))

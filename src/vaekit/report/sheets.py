@@ -1,4 +1,4 @@
-"""Pictures of many small images, at their own size: the page enlarges them."""
+"""Pictures of many images, small ones at their own size, which the page enlarges, and large ones reduced."""
 
 import io
 import math
@@ -25,7 +25,7 @@ WIDE, TIMES = 720, 6
 
 
 def room(spec: DataSpec, most: int, columns: int) -> int:
-    """How many images a sheet has, whole rows: `most`, or fewer large ones, but at least a row."""
+    """How many images a sheet has: whole rows of at most `most`, or fewer of large ones, but a row at least."""
     return max(1, min(most, BUDGET // (min(spec.shape[0], 3) * _side(spec) ** 2)) // columns) * columns
 
 
@@ -40,7 +40,7 @@ def shrink(spec: DataSpec) -> int:
     return max(1, -(-max(spec.shape[1:]) // TILE))
 
 
-def tiles(images: Shaped[Tensor, "n C H W"], spec: DataSpec) -> UInt8[np.ndarray, "n H W 3"]:
+def tiles(images: Shaped[Tensor, "n C H W"], spec: DataSpec) -> UInt8[np.ndarray, "n h w 3"]:
     """Raw values as RGB on the scale of `pictures`; transparent pixels lie on white."""
     shown = pictures.channels(images, spec).astype(np.float64)
     if shown.shape[-1] in (2, 4):
@@ -63,11 +63,13 @@ def _reduced(x: Float[np.ndarray, "n H W *C"], by: int) -> Float[np.ndarray, "n 
 
 def errors(
     x: Shaped[Tensor, "n C H W"], y: Shaped[Tensor, "n C H W"], spec: DataSpec, mask: Bool[Tensor, "n C H W"] | None = None
-) -> Float[np.ndarray, "n H W"]:
+) -> Float[np.ndarray, "n h w"]:
     """|x - y| of each pixel, the mean over channels, as a share of the range that pictures show; NaN where nothing is observed."""
     error = (pictures.unit(x, spec, like=x) - pictures.unit(y, spec, like=x)).abs()
-    each = error.mean(1) if mask is None else torch.where(mask, error, 0.0).sum(1) / mask.sum(1)
-    return _reduced(each.numpy(), shrink(spec))
+    if mask is None:
+        return _reduced(error.mean(1).numpy(), shrink(spec))
+    known, wrong = (_reduced(v.sum(1).double().numpy(), shrink(spec)) for v in (mask.float(), torch.where(mask, error, 0.0)))
+    return np.divide(wrong, known, out=np.full_like(known, np.nan), where=known > 0)
 
 
 def heat(values: Float[np.ndarray, "n H W"], high: float) -> UInt8[np.ndarray, "n H W 4"]:

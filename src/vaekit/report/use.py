@@ -101,7 +101,7 @@ def walks(run: Run, data: Dataset, images: int, *, quick: bool = False) -> Secti
         rows.append((f"dimension {d}{rate}", sheet([tiles(moved[i], data.spec)], f"dimension {d}")))
     maps: list[Block] = []
     if model.latent.posterior.event_shape == (2,):  # type: ignore[union-attr]
-        note = "The mean of p(x|z) at the quantiles from 0.01 to 0.99 of a standard normal in each of the two dimensions."
+        note = "The mean of p(x|z) at the quantiles from 0.01 to 0.99 of the prior in each of the two dimensions."
         told = batch.condition if batch.condition is not None and batch.condition.dim() > 1 else None
         maps.append(shown(manifold(model, data.spec, n=14, scale=1, condition=told), "The plane of the two dimensions", note))
     return Section(

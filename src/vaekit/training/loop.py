@@ -34,10 +34,10 @@ from vaekit.training.task import Task
 
 PATIENCE = 10
 """Skipped steps in a row after which the run goes back to its last good state."""
-STEPS = 500
-"""Before so many, nothing is said of a code that is not used yet."""
 ROLLBACKS = 6
 """Returns after which it gives up."""
+STEPS = 500
+"""Before so many, nothing is said of a code that is not used yet."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class Watcher(Protocol):
     """Told of what happens; the loop knows nothing of screens."""
 
+    def reading(self, done: int, total: int) -> None: ...
     def start(self, images: int, total: int) -> None: ...
     def step(self, images: int, loss: float, distortion: float, rate: float) -> None: ...
     def validated(self, row: Mapping[str, Any]) -> None: ...
@@ -24,6 +25,9 @@ class Silent:
 
     def __init__(self) -> None:
         self.messages: list[str] = []
+
+    def reading(self, done: int, total: int) -> None:
+        pass
 
     def start(self, images: int, total: int) -> None:
         pass

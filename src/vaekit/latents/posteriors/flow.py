@@ -103,7 +103,7 @@ class IAF(AmortizedFlow):
     Args:
         features, latent: F and D, as in `DiagonalGaussian`.
         steps: K.
-        width: of the two hidden layers of each map's masked network, at least D.
+        width: of the two hidden layers of each map's masked network; raised to D where it is less.
         context: G, the numbers that the maps are told of an image.
     """
 
@@ -142,7 +142,7 @@ class FlowPosterior(AmortizedFlow):
         features, latent: F and D, as in `DiagonalGaussian`.
         kind: which flow.
         steps: K, the number of maps.
-        width: of the two hidden layers of each map's network, at least D.
+        width: of the two hidden layers of each map's network; raised to D where it is less.
         context: G, the numbers that the maps are told of an image.
     """
 
