@@ -18,6 +18,7 @@ import torch
 import vaekit
 from vaekit.evaluation import iw_bound
 from vaekit.evaluation.likelihood import elbo
+from vaekit.saving import load_tensors, save_tensors
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -111,6 +112,15 @@ def test_chunks_equal_one_pass(scripts: dict[str, ModuleType], run: vaekit.Run, 
     assert found[0]["command"] == "vaekit train digits --binarize --recipe mlp --latent 4 --scale 0.05 --epochs 1 --lr 0.001 --precision fp32"
     text = page.read_text()
     assert f"{-whole.bound[0]:.2f}" in text and found[0]["command"] in text
+    # Weights that were kept in 16 bits are a model of their own, with lines of their own.
+    tensors, about = load_tensors(run.final)
+    kept = tmp_path / f"{run.path.name}.safetensors"
+    save_tensors(kept, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, about)
+    monkeypatch.setattr(sys, "argv", ["records.py", str(kept), *command[2:]])
+    assert records.main() == 0
+    both = records.summaries(records.read(lines))
+    assert len(both) == 2 and both[1].complete and both[1].about["command"].endswith("(in 16 bits)")
+    assert 0 < abs(both[1].bound[0] - whole.bound[0]) < 0.05
 
 
 def test_records_page_has_the_published_numbers(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
