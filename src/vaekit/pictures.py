@@ -74,7 +74,7 @@ def grid(images: Shaped[Tensor, "n C H W"], spec: DataSpec, columns: int | None 
         scale: a whole factor of enlargement; None for a picture of about 500 to 800 pixels a side, when the images are small.
         padding: pixels between the tiles.
     """
-    tiles = _flat(channels(images, spec))
+    tiles = on_white(channels(images, spec))
     columns = min(len(tiles), columns or math.ceil(math.sqrt(len(tiles))))
     rows = [list(range(start, min(start + columns, len(tiles)))) for start in range(0, len(tiles), columns)]
     return _paste(tiles, rows, [padding] * len(rows), padding, scale)
@@ -98,7 +98,7 @@ def reconstructions(
     n, originals = len(originals), originals.detach().cpu()
     # On the scale of the originals, also where the spec has none of its own.
     both = torch.cat([unit(x, spec, like=originals) for x in (originals, reconstructions.detach().cpu())])
-    tiles = _flat(_eight_bits(both, spec))
+    tiles = on_white(_eight_bits(both, spec))
     columns = min(n, columns or 8)
     rows, gaps = [], []
     for start in range(0, n, columns):
@@ -290,7 +290,7 @@ def _limits(series: list[list[float]]) -> tuple[float, float] | None:
     return low - 0.08 * (high - low), high + 0.08 * (high - low)
 
 
-def _flat(tiles: UInt8[np.ndarray, "n H W P"]) -> UInt8[np.ndarray, "n H W 3"]:
+def on_white(tiles: UInt8[np.ndarray, "n H W P"]) -> UInt8[np.ndarray, "n H W 3"]:
     """RGB, with transparent pixels on white."""
     if len(tiles) == 0:
         raise UserError("There are no images to show.")

@@ -10,10 +10,8 @@ from vaekit.data.spec import DataSpec
 from vaekit.evaluation.passes import Batches, Progress, passes
 from vaekit.model import VAE
 from vaekit.output import Batch
+from vaekit.penalties.ms_ssim import sigmas
 from vaekit.pictures import unit
-
-WINDOW, SIGMA = 11, 1.5
-"""SSIM's window, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,7 @@ def ssim(
     a, b = unit(x, spec, like=x).float(), unit(y, spec, like=x).float()
     if mask is not None:
         b = torch.where(mask, b, a)
-    # torchmetrics derives a Gaussian window's size from its sigma, 2 floor(3.5 sigma + 0.5) + 1, and pays no heed to `kernel_size`.
-    radii = [min(WINDOW, side - 1 + side % 2) // 2 for side in x.shape[2:]]
-    sigmas = [max(SIGMA * radius / (WINDOW // 2), 0.1) for radius in radii]
-    value = structural_similarity_index_measure(b, a, sigma=sigmas, data_range=1.0, reduction="none")
+    value = structural_similarity_index_measure(b, a, sigma=sigmas(*x.shape[2:]), data_range=1.0, reduction="none")
     return value.view(-1).double() if isinstance(value, Tensor) else value[0].view(-1).double()
 
 

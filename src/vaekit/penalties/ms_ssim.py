@@ -46,15 +46,22 @@ def ms_ssim(x: Float[Tensor, "N C H W"], y: Float[Tensor, "N C H W"]) -> Float[T
     product = torch.ones(len(x), device=x.device)
     for s, exponent in enumerate(exponents):
         last = s == scales - 1
-        # torchmetrics takes its window's size from sigma, 2 floor(3.5 sigma + 0.5) + 1.
-        radii = [min(WINDOW, side - 1 + side % 2) // 2 for side in x.shape[2:]]
-        sigmas = [max(SIGMA * radius / (WINDOW // 2), 0.1) for radius in radii]
-        value = structural_similarity_index_measure(x, y, sigma=sigmas, data_range=1.0, reduction="none", return_contrast_sensitivity=not last)
+        value = structural_similarity_index_measure(
+            x, y, sigma=sigmas(*x.shape[2:]), data_range=1.0, reduction="none", return_contrast_sensitivity=not last
+        )
         similarity = value if isinstance(value, Tensor) else value[1]
         product = product * similarity.view(-1).clamp_min(FLOOR) ** exponent
         if not last:
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return product
+
+
+def sigmas(*sides: int) -> list[float]:
+    """Of the Gaussian window along each side: 1.5 for 11 pixels, less for the largest odd window that fits a smaller side.
+
+    torchmetrics derives a window's size from its sigma, 2 floor(3.5 sigma + 0.5) + 1, and pays no heed to `kernel_size`.
+    """
+    return [max(SIGMA * (min(WINDOW, side - 1 + side % 2) // 2) / (WINDOW // 2), 0.1) for side in sides]
 
 
 class MSSSIM(ImagePenalty):

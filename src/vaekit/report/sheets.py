@@ -42,12 +42,8 @@ def shrink(spec: DataSpec) -> int:
 
 def tiles(images: Shaped[Tensor, "n C H W"], spec: DataSpec) -> UInt8[np.ndarray, "n h w 3"]:
     """Raw values as RGB on the scale of `pictures`; transparent pixels lie on white."""
-    shown = pictures.channels(images, spec).astype(np.float64)
-    if shown.shape[-1] in (2, 4):
-        alpha = shown[..., -1:] / 255
-        shown = shown[..., :-1] * alpha + 255 * (1 - alpha)
-    shown = np.broadcast_to(shown, (*shown.shape[:3], 3))
-    return np.ascontiguousarray(_reduced(shown, shrink(spec)).round().astype(np.uint8))
+    shown, by = pictures.on_white(pictures.channels(images, spec)), shrink(spec)
+    return shown if by == 1 else _reduced(shown.astype(np.float64), by).round().astype(np.uint8)
 
 
 def _reduced(x: Float[np.ndarray, "n H W *C"], by: int) -> Float[np.ndarray, "n h w *C"]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
-from vaekit.pictures import channels
+from vaekit.pictures import channels, on_white
 
 BATCH = 50
 
@@ -36,12 +36,7 @@ class InceptionSpace:
 
 def rgb(images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> UInt8[Tensor, "N 3 H W"]:
     """Raw images as 8-bit RGB; transparent pixels lie on white."""
-    shown = torch.from_numpy(channels(images, spec)).permute(0, 3, 1, 2)
-    colour = shown[:, :1] if shown.shape[1] <= 2 else shown[:, :3]
-    if shown.shape[1] in (2, 4):
-        alpha = shown[:, -1:].float() / 255
-        colour = (colour.float() * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
-    return colour.expand(-1, 3, -1, -1).contiguous()
+    return torch.tensor(on_white(channels(images, spec))).permute(0, 3, 1, 2).contiguous()
 
 
 def _network() -> Any:
