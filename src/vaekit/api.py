@@ -208,7 +208,8 @@ def sample(
 def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> torch.Tensor | None:
     """What n images are told, as raw conditions: [n] of a class, by its name or number, or [n, F] of attributes, "name=value,name=value".
 
-    Raises `UserError` for a class or attributes that the model does not know, and where `needed` for none at all if it knows some.
+    Raises `UserError` for a class or attributes that the model does not know (a fitted prior may know them for it), and where they are `needed` by
+    the model itself for none at all, if it knows some.
     """
     spec, owner = run.spec, run.model.condition
     attributes = isinstance(owner, AttributeCondition)
@@ -217,7 +218,7 @@ def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> to
         if owner is not None and (needed or attributes):
             raise UserError(f"This model is told the {'attributes' if attributes else 'class'} of an image: say it with {how}.")
         return None
-    if owner is None and run.model.sampler is None:
+    if owner is None and (needed or run.model.sampler is None):
         raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
     if attributes:
         given = dict(part.partition("=")[::2] for part in condition.split(","))
