@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from vaekit import editing, pictures
+from vaekit.asked import DATA_OPTIONS, TRAINING_OPTIONS, check_early, check_options, form, recipe_for
 from vaekit.data import Dataset, DataSpec, open_data, read_images
 from vaekit.data.loose import read_holes
 from vaekit.editing import Imputation
@@ -26,10 +27,10 @@ from vaekit.evaluation.passes import first
 from vaekit.evaluation.samples import measure_samples
 from vaekit.evaluation.samples.compare import compare
 from vaekit.latents import Flat
-from vaekit.model import VAE, evaluating
+from vaekit.model import VAE
 from vaekit.networks import AttributeCondition
 from vaekit.output import Batch
-from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, check_names, knobs
+from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
 from vaekit.report import NAME as REPORT
 from vaekit.report import write_report
 from vaekit.run import Run
@@ -37,10 +38,7 @@ from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
 from vaekit.training.order import derived_seed
 from vaekit.training.second_stage import fit_prior as _fit_prior
-from vaekit.training.start import check_machine, identity, start
-
-DATA_OPTIONS = ("size", "fit", "channels", "binarize", "condition", "limit", "missing", "labels")
-TRAINING_OPTIONS = tuple(sorted(Training.names()))
+from vaekit.training.start import identity, start
 
 
 def recipe(
@@ -107,8 +105,8 @@ def fit(
         UserError: for options that are not known, data that cannot be read or scored, and a folder that holds another run.
     """
     watcher = watcher or Bar()
-    _check_names(options, by_name=isinstance(recipe, str))
-    _check_early(recipe, out, options, trackers)
+    check_options(options, by_name=isinstance(recipe, str))
+    check_early(recipe, out, options, trackers)
     layout: dict[str, Any] = {k: options.get(k) for k in DATA_OPTIONS if k in options}
     try:
         dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, progress=watcher.reading, **layout)
@@ -118,7 +116,7 @@ def fit(
         watcher.say(note)
     seed = int(options.get("seed") or 0)
     with _seeded("init", seed):
-        chosen = _recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
+        chosen = recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
     run = Run(_temporary() if folder is None else folder)
@@ -369,7 +367,7 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     dataset = open_data(source, **kept)
     wanted = DataSpec.from_json(description["spec"])
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
-        raise UserError(f"The model was trained on images of {_form(wanted)}, and these are {_form(dataset.spec)}: bring them to the same form.")
+        raise UserError(f"The model was trained on images of {form(wanted)}, and these are {form(dataset.spec)}: bring them to the same form.")
     prior = run.description.get("prior") or {}
     asks = options.get("condition") == "class"
     knows = prior.get("condition") == "class" or options.get("labels") is not None
@@ -377,65 +375,6 @@ def reopen(run: Run, data: Any = None) -> Dataset:
         theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
         raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
     return dataset
-
-
-def _form(data: DataSpec) -> str:
-    return f"{' x '.join(map(str, data.shape))} with {data.levels or 'continuous'} levels"
-
-
-# ---- how fit does it
-
-
-def _check_names(options: dict[str, Any], by_name: bool) -> None:
-    known = {*DATA_OPTIONS, *TRAINING_OPTIONS, *SETTING_OPTIONS}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise UserError(f"fit has no option '{unknown[0]}'; it has {', '.join(sorted(known))}.")
-    given = [k for k in SETTING_OPTIONS if options.get(k) is not None]
-    if given and not by_name:
-        raise UserError(f"'{given[0]}' belongs to the recipe: give it to vaekit.recipe(...), or name the recipe.")
-
-
-def _check_early(recipe: Recipe | VAE | str, out: str | Path | None, options: dict[str, Any], trackers: tuple[str, ...]) -> None:
-    """What no data can mend is said before they are read."""
-    training = Training().with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
-    check_machine(training, trackers)
-    if isinstance(recipe, str):
-        check_names(recipe, {k: v for k in SETTING_OPTIONS if (v := options.get(k)) is not None})
-    if out is not None and out != "auto" and Path(out).exists() and not Path(out).is_dir():
-        raise UserError(f"{out} is a file, and a run is a folder: choose another place with --out.")
-
-
-def _recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, setting: dict[str, Any]) -> Recipe:
-    condition = dataset.options.get("condition")
-    condition = condition if condition in (None, "class") else "attributes"
-    if isinstance(recipe, str):
-        return build_recipe(recipe, dataset.spec, condition=condition, **setting)
-    if isinstance(recipe, VAE):
-        _check_takes(recipe, dataset)
-        return Recipe(recipe, defaults=Training(precision="fp32"))
-    if recipe.data is None:
-        if isinstance(recipe.model, VAE):
-            _check_takes(recipe.model, dataset)
-        return recipe
-    wanted, found = recipe.data, dataset.spec
-    if wanted.shape != found.shape:
-        raise UserError(f"The recipe is for images of {_form(wanted)}, and these are {_form(found)}: build it with shape={found.shape}.")
-    if wanted.levels != found.levels or (found.levels is None and wanted.mean != found.mean) or recipe.options.get("condition") != condition:
-        watcher.say(f"The recipe is built again for {_form(found)}.")
-        return recipe.for_data(found) if condition is None else build_recipe(recipe.name, found, **{**recipe.options, "condition": condition})
-    return recipe
-
-
-def _check_takes(model: VAE, dataset: Dataset) -> None:
-    """Raises `UserError` for a model put together by hand whose kind of likelihood cannot score these images, or whose networks are for others."""
-    type(model.likelihood).for_data(dataset.spec)
-    batch = dataset.batch("train", torch.arange(min(2, dataset.size("train"))))
-    try:
-        with torch.no_grad(), evaluating(model):
-            model(batch.to(model.device))
-    except RuntimeError as error:
-        raise UserError(f"This model cannot take images of {_form(dataset.spec)}: {error}.") from error
 
 
 def _temporary() -> Path:

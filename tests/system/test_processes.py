@@ -111,6 +111,7 @@ LAYERS = [
     ["export"],
     ["report"],
     ["testing"],
+    ["asked"],
     ["api"],
     ["commands"],
     ["cli", "__main__"],
