@@ -17,10 +17,12 @@ TRAINING_OPTIONS = tuple(sorted(Training.names()))
 
 
 def form(data: DataSpec) -> str:
+    """The form of images in words, for a sentence."""
     return f"{' x '.join(map(str, data.shape))} with {data.levels or 'continuous'} levels"
 
 
 def check_options(options: dict[str, Any], by_name: bool) -> None:
+    """Raises `UserError` for an option that there is not, and for one of a recipe where the recipe is not named but given."""
     known = {*DATA_OPTIONS, *TRAINING_OPTIONS, *SETTING_OPTIONS}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -41,6 +43,10 @@ def check_early(recipe: Recipe | VAE | str, out: str | Path | None, options: dic
 
 
 def recipe_for(recipe: Recipe | VAE | str, dataset: Dataset, watcher: Watcher, setting: dict[str, Any]) -> Recipe:
+    """The recipe for these data: built by name, or the given one, built again where the data differ from what it was for.
+
+    Raises `UserError` where it cannot be.
+    """
     condition = dataset.options.get("condition")
     condition = condition if condition in (None, "class") else "attributes"
     if isinstance(recipe, str):
