@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from tests.contracts.examples import spec_of, vae
 from vaekit.recipes import Recipe, build_recipe
 from vaekit.training.critics import Critics
 from vaekit.training.optimizer import make_optimizer
 from vaekit.training.options import Training
+from vaekit.training.processes import joined, leave
 from vaekit.training.task import Task
 
 BATCH, STEPS = 8, 3
@@ -27,7 +27,7 @@ def main(out: Path, name: str) -> None:
         recipe = build_recipe(name, spec_of(shape), scale=0.25)
         recipe.model.initialize(x)
     model = recipe.model
-    accelerator = Accelerator(cpu=True)
+    accelerator = joined(cpu=True)
     rank, world = accelerator.process_index, accelerator.num_processes
     task = Task(model, recipe.objective, recipe.penalties, recipe.critics)
     task.progress(1.0)  # the full weight of every penalty
@@ -46,8 +46,15 @@ def main(out: Path, name: str) -> None:
     if accelerator.is_main_process:
         learned = {f"{name}.{k}": v for name, critic in critics.modules.items() for k, v in critic.state_dict().items()}
         torch.save(model.state_dict() | learned, out)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    del prepared, optimizer, result
+    leave(accelerator)
+    assert not (left := threads_of_the_group()), left
+
+
+def threads_of_the_group() -> list[str]:
+    """The names of gloo's threads in this process, where the system tells them."""
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+    return [name for name in names if "gloo" in name]
 
 
 def hand_out(step: int, rank: int, world: int) -> None:

@@ -19,6 +19,7 @@ from vaekit.recipes import SETTING_OPTIONS, Recipe
 from vaekit.run import Run
 from vaekit.training.options import Training
 from vaekit.training.order import epoch_order
+from vaekit.training.processes import joined, leave
 from vaekit.training.progress import Watcher
 
 
@@ -58,8 +59,6 @@ def start(
     Raises:
         UserError: if the folder holds something else, or the machine lacks what is asked for.
     """
-    from accelerate import Accelerator
-
     from vaekit.training.loop import Trainer
     from vaekit.training.plan import Chosen
 
@@ -74,10 +73,10 @@ def start(
         raise UserError(f"{run.path} exists and is no run: choose another folder with --out.")
     check_machine(training, trackers)
     tracking = {"log_with": list(trackers), "project_dir": str(run.path)} if trackers else {}
-    accelerator = Accelerator(
+    accelerator = joined(
         cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
         mixed_precision="fp16" if training.precision == "fp16" else "no",
-        **tracking,  # type: ignore[arg-type]
+        **tracking,
     )
     if not run.exists and accelerator.is_main_process:
         _write_down(run, recipe, data, training, options, accelerator, tune)
@@ -96,7 +95,7 @@ def start(
             Trainer(recipe, data, training, run, accelerator, chosen.plan, plan["images"], watcher, save_seconds).train()
     finally:
         torch.set_num_threads(threads)
-    accelerator.end_training()
+    leave(accelerator)
 
 
 def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, options: dict[str, Any], accelerator: Any, tune: bool) -> None:
