@@ -261,7 +261,7 @@ def test_measures_of_a_run(grey: vaekit.Run, tmp_path: Path) -> None:
         and found["pixels"] == "mean"
         and found["compared"] == "means of p(x|z) beside the images"
     )
-    assert set(found["measures"]) == set(MEASURES) - {"frechet_distance", "kernel_distance", "synthetic_accuracy"}
+    assert set(found["measures"]) == set(MEASURES) - {"frechet_distance", "kernel_distance", "synthetic_accuracy", "class_accuracy"}
     for name, row in found["measures"].items():
         assert row["space"] and row["floor"] is not None and row["better"] == MEASURES[name].better
     measures = found["measures"]
@@ -309,8 +309,9 @@ def test_a_told_model_is_measured_with_its_labels(classes: vaekit.Run) -> None:
     rows = real_images(data, 100).test
     assert torch.equal(conditions(classes.model, data, rows), data.labels[rows])
     found = measure_samples(classes, data, n=100)
-    row = found["measures"]["synthetic_accuracy"]
+    row, told = found["measures"]["synthetic_accuracy"], found["measures"]["class_accuracy"]
     assert row["floor"] > 0.4 and 0 <= row["value"] <= row["floor"] and row["space"] == "pixels"
+    assert told["floor"] == row["floor"] and 0 <= told["value"] <= 1
 
 
 def test_prior_is_told_from_other_codes(grey: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +344,10 @@ def test_quality_command(bits: vaekit.Run, tmp_path: Path, capsys: pytest.Captur
     assert command("quality", str(bits.path), "-n", "60", "--out", str(tmp_path / "near.png")) == 0
     text = capsys.readouterr().out
     assert "laplacian" in text and "validation images in the samples' place" in text and (tmp_path / "near.png").exists()
+    assert command("quality", str(bits.path), "-n", "60", "--temperature", "0", "--json") == 0
+    alike = json.loads(capsys.readouterr().out)
+    assert alike["measures"]["diversity"]["value"] < 0.01 and "Samples were drawn with temperature 0." in alike["notes"]
+    assert command("quality", str(bits.path), "-n", "60", "--guidance", "2") == 2 and "fitted prior" in capsys.readouterr().err
     assert command("quality", str(bits.path), "--features", "fashion") == 2 and "28 x 28" in capsys.readouterr().err
 
 

@@ -197,8 +197,6 @@ def sample(
     """n new images of a run in raw values [n, C, H, W]; `condition` is as in `told`, `guidance` and `top` are of a fitted prior (`Fitted.sample`)."""
     if n < 1:
         raise UserError(f"The number of images is at least 1, and it is {n}.")
-    if not 0 <= temperature < math.inf:
-        raise UserError(f"The temperature multiplies the prior's spread: a number of at least 0, and not {temperature}.")
     with _seeded("sample", seed):
         return run.model.sample(n, temperature=temperature, condition=told(run, condition, n), pixels=pixels, guidance=guidance, top=top)
 

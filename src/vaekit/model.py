@@ -154,6 +154,8 @@ class VAE(Part):
             condition: one class for all, or a condition for each; a model of classes goes through them in turn when none is given.
             guidance, top: of the fitted prior (see `Fitted.sample`).
         """
+        if not 0 <= temperature < math.inf:
+            raise UserError(f"The temperature multiplies the prior's spread: a number of at least 0, and not {temperature}.")
         images = []
         conditions = condition.split(256) if isinstance(condition, Tensor) and condition.dim() > 0 else None
         if self.sampler is None and (guidance != 1.0 or top is not None):

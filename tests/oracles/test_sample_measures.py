@@ -14,6 +14,7 @@ from vaekit.evaluation.samples import (
     frechet_distance,
     frechet_error,
     kernel_distance,
+    learnt,
     memorized,
     nearest,
     neighbours,
@@ -290,6 +291,8 @@ def test_train_on_synthetic_needs_right_labels() -> None:
     assert train_on_synthetic(images[:200], labels[:200], images[200:], labels[200:]) == 1.0
     wrong = torch.randint(2, (200,), generator=torch.Generator().manual_seed(3))
     assert train_on_synthetic(images[:200], wrong, images[200:], labels[200:]) < 0.8
+    told = learnt(images[:200], labels[:200])
+    assert told(images[200:], labels[200:]) == 1.0 and told(images[200:], 1 - labels[200:]) == 0.0, "images that are not what they were told to be"
     half = labels[:200].clone()
     half[100:] = -1
     assert train_on_synthetic(images[:200], half, images[200:], labels[200:]) == 1.0

@@ -25,6 +25,9 @@ Klass = Annotated[
         help="What the images are told: a class, by name or number, or attributes, as name=value,name=value, whichever the model was trained with.",
     ),
 ]
+Temperature = Annotated[float, typer.Option(help="Spread of the prior: below 1, safer images; above, stranger ones.")]
+Guidance = Annotated[float, typer.Option(help="How much the class counts, for a fitted prior that is told it: above 1, more typical images.")]
+Top = Annotated[int | None, typer.Option(help="Draw each index of a codebook from its likeliest few alone, with a fitted prior.")]
 
 
 class Pixels(StrEnum):

@@ -9,8 +9,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaekit import api
-from vaekit.commands.options import Json, Pixels, RunFolder, Seed, console, out
-from vaekit.evaluation.samples import MEASURES, measure_samples
+from vaekit.commands.options import Guidance, Json, Pixels, RunFolder, Seed, Temperature, Top, console, out
+from vaekit.evaluation.samples import MEASURES, Draws, measure_samples
 from vaekit.saving import save_json
 
 Number = Annotated[int, typer.Option("-n", "--number", help="How many samples, and how many real images in each of the two sets beside them.")]
@@ -26,6 +26,9 @@ def quality(
     data: Annotated[str | None, typer.Argument(help="Other data than the run's own.", metavar="[DATA]")] = None,
     n: Number = 10_000,
     pixels: Shown = Pixels.mean,
+    temperature: Temperature = 1.0,
+    guidance: Guidance = 1.0,
+    top: Top = None,
     features: Features = None,
     seed: Seed = 0,
     out_: Annotated[
@@ -38,8 +41,9 @@ def quality(
     For the run's own data the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
     """
     loaded = api.load(run)
+    draws = Draws(temperature, guidance, top)
     with console.status("measuring samples"):
-        figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_)
+        figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_, draws=draws)
     if data is None:
         save_json(loaded.path / "quality.json", figures)  # for the report
     if json_:

@@ -7,18 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from vaekit import api, pictures
-from vaekit.commands.options import Klass, Pixels, RunFolder, Seed
+from vaekit.commands.options import Guidance, Klass, Pixels, RunFolder, Seed, Temperature, Top
 
 
 def sample(
     run: RunFolder,
     n: Annotated[int, typer.Option("-n", "--number", help="How many images.")] = 64,
     class_: Klass = None,
-    temperature: Annotated[float, typer.Option(help="Spread of the prior: below 1, safer images; above, stranger ones.")] = 1.0,
-    guidance: Annotated[
-        float, typer.Option(help="How much the class counts, for a fitted prior that is told it: above 1, more typical images.")
-    ] = 1.0,
-    top: Annotated[int | None, typer.Option(help="Draw each index of a codebook from its likeliest few alone, with a fitted prior.")] = None,
+    temperature: Temperature = 1.0,
+    guidance: Guidance = 1.0,
+    top: Top = None,
     pixels: Annotated[Pixels, typer.Option(help="The mean of p(x|z), or a draw from it.")] = Pixels.mean,
     seed: Seed = 0,
     out_: Annotated[str, typer.Option("--out", "-o", help="A picture (grid.png), or a folder (ending in /) for one file per image.")] = "samples.png",

@@ -9,16 +9,17 @@ from vaekit.evaluation.samples.kernel import kernel_distance
 from vaekit.evaluation.samples.memorization import memorized, nearest
 from vaekit.evaluation.samples.neighbours import Coverage, neighbours
 from vaekit.evaluation.samples.pyramid import sliced_wasserstein
-from vaekit.evaluation.samples.quality import MEASURES, measure_samples
+from vaekit.evaluation.samples.quality import MEASURES, Draws, measure_samples
 from vaekit.evaluation.samples.roughness import roughness
 from vaekit.evaluation.samples.space import Space
-from vaekit.evaluation.samples.synthetic import train_on_synthetic
+from vaekit.evaluation.samples.synthetic import learnt, train_on_synthetic
 from vaekit.evaluation.samples.two_sample import TwoSampleTest, classifier_test
 
 __all__ = [
     "MEASURES",
     "SPACES",
     "Coverage",
+    "Draws",
     "Space",
     "TwoSampleTest",
     "aggregate_test",
@@ -29,6 +30,7 @@ __all__ = [
     "frechet_distance",
     "frechet_error",
     "kernel_distance",
+    "learnt",
     "measure_samples",
     "memorized",
     "nearest",

@@ -17,7 +17,7 @@ from vaekit.evaluation.samples.real import Pixels, Real, real_images
 from vaekit.evaluation.samples.roughness import roughness
 from vaekit.evaluation.samples.ruler import Figure, Ruler
 from vaekit.evaluation.samples.space import Space
-from vaekit.evaluation.samples.synthetic import train_on_synthetic
+from vaekit.evaluation.samples.synthetic import learnt
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
 from vaekit.run import Run
 
@@ -50,7 +50,16 @@ MEASURES = {
     "roughness": Measure("roughness of the code", "near 1"),
     "prior_test": Measure("posterior told from prior", "near 0.5"),
     "synthetic_accuracy": Measure("train-on-synthetic accuracy", "higher"),
+    "class_accuracy": Measure("samples of the class they were told", "near the floor"),
 }
+
+
+class Draws(NamedTuple):
+    """How samples are drawn, as in `VAE.sample`: the spread of the prior, and of a fitted one how much the class counts and the indices left."""
+
+    temperature: float = 1.0
+    guidance: float = 1.0
+    top: int | None = None
 
 
 def measure_samples(
@@ -63,14 +72,15 @@ def measure_samples(
     seed: int = 0,
     ruler: Ruler | None = None,
     picture: str | Path | None = None,
+    draws: Draws = Draws(),
 ) -> dict[str, Any]:
     """The measures of n samples of a run beside n held-out images, each with its floor: the same measure of n other held-out images in their place.
 
     `measures` holds for each name of `MEASURES` that applies: `value`, `error` (standard error; of the Frechet and the sliced Wasserstein distance
     by bootstrap over the images of both sets, of the kernel distance over ten disjoint blocks), `floor`, `floor_error`, `space` (in which it was
-    taken) and `better`. The floor of `synthetic_accuracy` is the accuracy after as many real training images, that of `prior_test` the prior told
-    from itself, that of `roughness` the 1 of a linear map. A model that is conditional, or has a conditional prior, is given the conditions of the
-    real images.
+    taken) and `better`. The floor of `synthetic_accuracy` is the accuracy after as many real training images, and `class_accuracy` is that of the
+    same classifier on the samples; the floor of `prior_test` is the prior told from itself, that of `roughness` the 1 of a linear map. A model that
+    is conditional, or has a conditional prior, is given the conditions of the real images.
 
     Args:
         data: the run's own data, or others brought to the same form.
@@ -80,6 +90,7 @@ def measure_samples(
         seed: of the samples and of all that is drawn.
         ruler: made before, for several runs on the same images; then n, pixels and features are its own.
         picture: where to draw the samples that lie nearest to training images, each above its neighbour.
+        draws: temperature, guidance and top of the samples. The test of the codes and the roughness are of the prior as it is.
 
     Raises:
         UserError: for too few images, for a feature space that cannot take them, and for a model that cannot sample.
@@ -88,9 +99,12 @@ def measure_samples(
         ruler = Ruler(choose(features, data.spec, data.name), real_images(data, n, pixels, seed), seed)
     real = ruler.real
     condition = conditions(run.model, data, real.test)
-    images = draw(run, len(real.test), condition, real.pixels, ruler.seed)
+    images = draw(run, len(real.test), condition, real.pixels, ruler.seed, draws)
     figures, copies = ruler.measure(images)
     rows, notes = _beside(figures, ruler.floor), list(real.notes)
+    if draws != Draws():
+        changed = ", ".join(f"{k} {v:g}" for k, v in draws._asdict().items() if v != Draws._field_defaults[k])
+        notes.append(f"Samples were drawn with {changed}.")
     if figures["density"].value > CROWDED * ruler.floor["density"].value:
         notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
     tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
@@ -102,12 +116,20 @@ def measure_samples(
     if smooth is not None:
         rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
     if condition is not None and condition.dim() == 1 and data.labels is not None and len(condition.unique()) > 1:
-        rows["synthetic_accuracy"] = _synthetic(images, condition, real, ruler.seed)
+        rows |= _of_classes(images, condition, real, ruler.seed)
     if picture is not None:
         pictures.save(picture, nearest_pairs(images, copies, real))
     measures = {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows}
     prior = run.description.get("prior")
-    return {"run": str(run.path), "data": data.name, "prior": prior, **_compared(ruler), "measures": measures, "notes": notes}
+    return {
+        "run": str(run.path),
+        "data": data.name,
+        "prior": prior,
+        "draws": draws._asdict(),
+        **_compared(ruler),
+        "measures": measures,
+        "notes": notes,
+    }
 
 
 def _beside(figures: Mapping[str, Figure], floor: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
@@ -140,10 +162,10 @@ def _compared(ruler: Ruler) -> dict[str, Any]:
     }
 
 
-def draw(run: Run, n: int, condition: Tensor | None, pixels: Pixels, seed: int) -> Shaped[Tensor, "n C H W"]:
+def draw(run: Run, n: int, condition: Tensor | None, pixels: Pixels, seed: int, draws: Draws = Draws()) -> Shaped[Tensor, "n C H W"]:
     """n samples on the CPU; the same for the same seed."""
     with seeded(run.model.device, seed, 0):
-        return run.model.sample(n, condition=condition, pixels=pixels).cpu()
+        return run.model.sample(n, condition=condition, pixels=pixels, **draws._asdict()).cpu()
 
 
 def nearest_pairs(images: Shaped[Tensor, "n C H W"], copies: Nearest, real: Real) -> Any:
@@ -153,14 +175,15 @@ def nearest_pairs(images: Shaped[Tensor, "n C H W"], copies: Nearest, real: Real
     return pictures.reconstructions(images[chosen].double(), training.double(), real.spec, columns=len(chosen))
 
 
-def _synthetic(images: Shaped[Tensor, "n C H W"], labels: Tensor, real: Real, seed: int) -> dict[str, Any]:
-    known = real.data.labels
+def _of_classes(images: Shaped[Tensor, "n C H W"], told: Tensor, real: Real, seed: int) -> dict[str, dict[str, Any]]:
+    """A classifier of samples on real images, and a classifier of as many real images on the samples."""
+    known, labels = real.data.labels, told.cpu()
     assert known is not None
     rows = real.train[: len(images)]
-    test = real.unit(real.images(real.test)), known[real.test]
-    value = train_on_synthetic(real.unit(images), labels.cpu(), *test, seed=seed)
-    floor = train_on_synthetic(real.unit(real.images(rows)), known[rows], *test, seed=seed)
-    return {"value": value, "error": None, "floor": floor, "floor_error": None, "space": "pixels"}
+    samples, test = (real.unit(images), labels), (real.unit(real.images(real.test)), known[real.test])
+    of_samples, of_real = learnt(*samples, seed=seed), learnt(real.unit(real.images(rows)), known[rows], seed=seed)
+    shared = {"error": None, "floor": of_real(*test), "floor_error": None, "space": "pixels"}
+    return {"synthetic_accuracy": {"value": of_samples(*test), **shared}, "class_accuracy": {"value": of_real(*samples), **shared}}
 
 
-__all__ = ["MEASURES", "Measure", "draw", "measure_samples", "nearest_pairs"]
+__all__ = ["MEASURES", "Draws", "Measure", "draw", "measure_samples", "nearest_pairs"]
