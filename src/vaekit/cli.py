@@ -9,6 +9,7 @@ from vaekit import __version__
 from vaekit.commands.compare import compare
 from vaekit.commands.data import data_
 from vaekit.commands.edit import edit
+from vaekit.commands.encode import encode
 from vaekit.commands.evaluate import evaluate
 from vaekit.commands.export import export
 from vaekit.commands.fit_prior import fit_prior
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Variational autoencoders on your own images: from a folder of pictures to a trained model, new images and an honest likelihood.",
 )
-for make in (train, sample, reconstruct, fit_prior, impute, traverse, export):
+for make in (train, sample, reconstruct, fit_prior, impute, traverse, encode, export):
     app.command(rich_help_panel="Main")(make)
 app.add_typer(edit, name="edit", rich_help_panel="Main")
 for measure in (evaluate, quality, compare, report):

@@ -37,6 +37,8 @@ class Dataset:
     """[n, F] float32 in the order of the whole set (`Batch.index`), whether or not they are a condition."""
     labels: torch.Tensor | None
     """[n] long in the order of the whole set, -1 unknown; all that are known, also those that training is not shown."""
+    names: list[str] | None
+    """[n] the file of each image, relative to the folder, in the order of the whole set; None where images are not files."""
     source: str | None = None
     """The path or built-in name that opens the same data again; None for arrays."""
     limit: int | None = None
@@ -53,7 +55,7 @@ class Dataset:
         missing: str | float | None = None,
         labels: int | None = None,
     ) -> None:
-        self.name = source.name
+        self.name, self.names = source.name, source.names
         self.official = source.split is not None
         """Whether the data came with a split of its own."""
         self.notes = list(source.notes)
