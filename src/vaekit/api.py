@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from vaekit import editing, pictures
-from vaekit.asked import DATA_OPTIONS, TRAINING_OPTIONS, check_early, check_options, form, recipe_for
+from vaekit.asked import DATA_OPTIONS, TRAINING_OPTIONS, check_early, check_options, recipe_for
 from vaekit.data import Dataset, DataSpec, open_data, read_images
 from vaekit.data.loose import read_holes
 from vaekit.editing import Imputation
@@ -26,9 +26,9 @@ from vaekit.evaluation.disentanglement import factors_of, measure
 from vaekit.evaluation.passes import first
 from vaekit.evaluation.samples import measure_samples
 from vaekit.evaluation.samples.compare import compare
+from vaekit.given import reopen, told
 from vaekit.latents import Flat
 from vaekit.model import VAE
-from vaekit.networks import AttributeCondition
 from vaekit.output import Batch
 from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
 from vaekit.report import NAME as REPORT
@@ -201,37 +201,6 @@ def sample(
         return run.model.sample(n, temperature=temperature, condition=told(run, condition, n), pixels=pixels, guidance=guidance, top=top)
 
 
-def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> torch.Tensor | None:
-    """What n images are told, as raw conditions: [n] of a class, by its name or number, or [n, F] of attributes, "name=value,name=value".
-
-    Raises `UserError` for a class or attributes that the model does not know (a fitted prior may know them for it), and where they are `needed` by
-    the model itself for none at all, if it knows some.
-    """
-    spec, owner = run.spec, run.model.condition
-    attributes = isinstance(owner, AttributeCondition)
-    how = f"--attributes {','.join(f'{name}=...' for name in spec.attributes)}" if attributes else f"--class ({', '.join(spec.classes)})"
-    if condition is None:
-        if owner is not None and (needed or attributes):
-            raise UserError(f"This model is told the {'attributes' if attributes else 'class'} of an image: say it with {how}.")
-        return None
-    if owner is None and (needed or run.model.sampler is None):
-        raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
-    if attributes:
-        given = dict(part.partition("=")[::2] for part in condition.split(","))
-        try:
-            row = [float(given.pop(name)) for name in spec.attributes]
-        except (KeyError, ValueError):
-            row = []
-        if given or not row:
-            raise UserError(f"'{condition}' does not give this model's attributes: say each of them, a number, with {how}.")
-        return torch.tensor(row).expand(n, -1)
-    if condition in spec.classes:
-        return torch.full((n,), spec.classes.index(condition))
-    if condition.isdigit() and int(condition) < len(spec.classes):
-        return torch.full((n,), int(condition))
-    raise UserError(f"There is no class '{condition}'; the classes of {run.path} are {', '.join(spec.classes) or 'none'}.")
-
-
 def reconstruct(run: Run, paths: list[Path], condition: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Image files, brought to the form of the run's data, and their reconstructions: two raw tensors [n, C, H, W]."""
     x = read_images(paths, run.spec, run.description["data"]["options"])
@@ -343,36 +312,6 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
     run = run if isinstance(run, Run) else load(run)
     with _seeded("init", int(options.get("seed") or 0)):
         return _fit_prior(run, reopen(run, data), kind, watcher=watcher or Bar(), **options)
-
-
-def reopen(run: Run, data: Any = None) -> Dataset:
-    """The data of a run, or other data brought to the same form."""
-    description = run.description["data"]
-    source = description["source"] if data is None else data
-    if source is None:
-        raise UserError("This run was trained on an array, which is not kept with it: name the data to evaluate on.")
-    if data is None and Path(source).is_absolute() and not Path(source).exists():
-        raise UserError(f"The images of this run were in {source}, which is gone: name where they are now.")
-    options = description["options"]
-    kept: dict[str, Any] = {k: options[k] for k in ("size", "fit", "channels", "binarize", "condition", "missing") if options.get(k) is not None}
-    kept["size"] = tuple(options["size"])
-    if description.get("table"):
-        kept["condition"] = description["table"]
-    if data is None and description.get("limit"):
-        kept["limit"] = description["limit"]
-    if data is None and options.get("labels"):
-        kept["labels"] = options["labels"]
-    dataset = open_data(source, **kept)
-    wanted = DataSpec.from_json(description["spec"])
-    if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
-        raise UserError(f"The model was trained on images of {form(wanted)}, and these are {form(dataset.spec)}: bring them to the same form.")
-    prior = run.description.get("prior") or {}
-    asks = options.get("condition") == "class"
-    knows = prior.get("condition") == "class" or options.get("labels") is not None
-    if dataset.spec.classes != wanted.classes and (asks or (knows and dataset.spec.classes)):
-        theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
-        raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
-    return dataset
 
 
 def _temporary() -> Path:

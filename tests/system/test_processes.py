@@ -112,6 +112,7 @@ LAYERS = [
     ["report"],
     ["testing"],
     ["asked"],
+    ["given"],
     ["api"],
     ["commands"],
     ["cli", "__main__"],
