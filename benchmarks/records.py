@@ -49,6 +49,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, help="only the first test images, for a trial (default: all)")
     parser.add_argument("--threads", type=int, help="of this process (default: PyTorch's choice)")
     parser.add_argument("--cores", type=int, nargs="+", help="instead: a process with one thread on each of these cores")
+    parser.add_argument("--device", default="cpu", help="of the networks, cuda where there is one (default: cpu)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the networks")
     parser.add_argument("--lines", type=Path, default=LINES, help="the file of finished chunks")
     parser.add_argument("--page-file", type=Path, default=PAGE, help="the page")
@@ -80,7 +81,7 @@ def evaluate(args: argparse.Namespace) -> int:
     kept = args.run.suffix == ".safetensors"
     run = None if kept else vaekit.load(args.run)
     known = of_weights(args.run, read(args.lines)) if run is None else description(run)
-    about = {**known, "samples": args.samples, "precision": args.precision}
+    about = {**known, "samples": args.samples, "precision": args.precision} | ({} if args.device == "cpu" else {"device": args.device})
     total = about["images"] = min(args.images or about["test_images"], about["test_images"])
     if args.cores:
         spread(args.cores)
@@ -95,6 +96,7 @@ def evaluate(args: argparse.Namespace) -> int:
         model = vaekit.load_vae(args.run) if run is None else run.model
         if run is None:
             channels_last(model)
+        model.to(args.device)
         for first, last in todo:
             assert data is not None
             line = about | {"first": first, "last": last} | score(model, data, first, last, args.samples, args.precision)
