@@ -182,8 +182,10 @@ def test_quality_command(bits: vaekit.Run, tmp_path: Path, capsys: pytest.Captur
     assert command("quality", str(bits.path), "-n", "60", "--out", str(tmp_path / "near.png")) == 0
     text = capsys.readouterr().out
     assert "laplacian" in text and "validation images in the samples' place" in text and (tmp_path / "near.png").exists()
+    kept = (bits.path / "quality.json").read_bytes()
     assert command("quality", str(bits.path), "-n", "60", "--temperature", "0", "--json") == 0
     alike = json.loads(capsys.readouterr().out)
+    assert (bits.path / "quality.json").read_bytes() == kept, "what the report shows is of samples as they come"
     assert alike["measures"]["diversity"]["value"] < 0.01 and "Samples were drawn with temperature 0." in alike["notes"]
     assert command("quality", str(bits.path), "-n", "60", "--guidance", "2") == 2 and "fitted prior" in capsys.readouterr().err
     assert command("quality", str(bits.path), "--features", "fashion") == 2 and "28 x 28" in capsys.readouterr().err

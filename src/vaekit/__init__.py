@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 from vaekit.api import (
     compare,
     default_folder,
+    encode,
     evaluate,
     fit,
     fit_prior,
@@ -42,6 +43,7 @@ __all__ = [
     "UserError",
     "compare",
     "default_folder",
+    "encode",
     "evaluate",
     "fit",
     "fit_prior",

@@ -18,6 +18,7 @@ from vaekit import editing, pictures
 from vaekit.asked import DATA_OPTIONS, TRAINING_OPTIONS, check_early, check_options, recipe_for
 from vaekit.data import Dataset, DataSpec, open_data, read_images
 from vaekit.data.loose import read_holes
+from vaekit.data.source import SPLITS
 from vaekit.editing import Imputation
 from vaekit.editing.codes import CHUNK
 from vaekit.errors import UserError
@@ -26,6 +27,8 @@ from vaekit.evaluation.disentanglement import factors_of, measure
 from vaekit.evaluation.passes import first
 from vaekit.evaluation.samples import measure_samples
 from vaekit.evaluation.samples.compare import compare
+from vaekit.export.codes import write_codes
+from vaekit.export.target import target
 from vaekit.given import reopen, told
 from vaekit.latents import Flat
 from vaekit.model import VAE
@@ -270,6 +273,29 @@ def evaluate(
     return {"run": str(run.path), "data": dataset.name, "split": split, **figures}
 
 
+def encode(
+    run: Run,
+    folder: str | Path,
+    data: Any = None,
+    *,
+    split: str = "all",
+    sample: bool = False,
+    seed: int = 0,
+    precision: str = "fp32",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> dict[str, Any]:
+    """Writes the codes of the run's images, or of other data, as NumPy arrays; see `export.write_codes`, whose result it returns.
+
+    Args:
+        split: train, validation, test or all.
+    """
+    if split not in (*SPLITS, "all"):
+        raise UserError(f"A split is train, validation, test or all, and not '{split}'.")
+    place = target(folder)
+    splits = SPLITS if split == "all" else (split,)
+    return write_codes(run.model, reopen(run, data), place, splits=splits, sample=sample, seed=seed, precision=precision, progress=progress)
+
+
 def traverse(
     run: Run,
     data: Any = None,
@@ -330,6 +356,7 @@ def _seeded(*key: int | str) -> Iterator[None]:
 __all__ = [
     "compare",
     "default_folder",
+    "encode",
     "evaluate",
     "fit",
     "fit_prior",

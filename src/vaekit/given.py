@@ -17,7 +17,7 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     description = run.description["data"]
     source = description["source"] if data is None else data
     if source is None:
-        raise UserError("This run was trained on an array, which is not kept with it: name the data to evaluate on.")
+        raise UserError("This run was trained on an array, which is not kept with it: name the data.")
     if data is None and Path(source).is_absolute() and not Path(source).exists():
         raise UserError(f"The images of this run were in {source}, which is gone: name where they are now.")
     options = description["options"]

@@ -69,6 +69,12 @@ def test_train_under_torchrun(tmp_path: Path) -> None:
     assert '"processes": 2' in (out / "run.json").read_text()
 
 
+def test_two_trainings_in_one_script(tmp_path: Path) -> None:
+    result = torchrun(2, "-m", "tests.system.two_trainings", str(tmp_path))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert all((tmp_path / name / "model.safetensors").exists() for name in ("one", "two")) and list((tmp_path / "two" / "priors").iterdir())
+
+
 def test_ranks_draw_different_noise() -> None:
     from vaekit.training.order import seed_step
 

@@ -47,6 +47,7 @@ def main(out: Path, name: str) -> None:
         learned = {f"{name}.{k}": v for name, critic in critics.modules.items() for k, v in critic.state_dict().items()}
         torch.save(model.state_dict() | learned, out)
     del prepared, optimizer, result
+    assert world == 1 or threads_of_the_group() or not Path("/proc/self/task").exists()
     leave(accelerator)
     assert not (left := threads_of_the_group()), left
 

@@ -8,9 +8,6 @@ import typer
 
 from vaekit import api
 from vaekit.commands.options import Json, RunFolder, Seed, bar
-from vaekit.data.source import SPLITS
-from vaekit.errors import UserError
-from vaekit.export.codes import write_codes
 
 
 def encode(
@@ -24,19 +21,13 @@ def encode(
     json_: Json = False,
 ) -> None:
     """Write the codes of images as NumPy arrays, with their labels and file names."""
-    if split not in (*SPLITS, "all"):
-        raise UserError(f"A split is train, validation, test or all, and not '{split}'.")
-    loaded = api.load(run)
-    splits = SPLITS if split == "all" else (split,)
     with bar("Encoding", json_) as progress:
-        about = write_codes(
-            loaded.model, api.reopen(loaded, data), out_, splits=splits, sample=sample, seed=seed, precision=precision, progress=progress
-        )
+        about = api.encode(api.load(run), out_, data, split=split, sample=sample, seed=seed, precision=precision, progress=progress)
     if json_:
         print(json.dumps(about, indent=2))
         return
     sizes = ", ".join(f"{count:,} of {name}" for name, count in about["splits"].items())
     print(f"{out_} holds the codes of {sizes}.")
     for name, array in about["arrays"].items():
-        scale = f", mean {array['mean']:.4g}, standard deviation {array['std']:.4g}" if "std" in array else ""
+        scale = f", mean {array['mean']:.4g}, standard deviation {array['std']:.4g} ({next(iter(about['splits']))})" if "std" in array else ""
         print(f"{name}.npy: {' x '.join(map(str, array['shape']))} {array['dtype']} for each image{scale}")

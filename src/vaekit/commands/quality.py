@@ -38,13 +38,13 @@ def quality(
 ) -> None:
     """Measure the samples of a model beside real images: fidelity, dropped modes, sharpness, copies.
 
-    For the run's own data the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
+    For the run's own data, and samples as they come, the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
     """
     loaded = api.load(run)
     draws = Draws(temperature, guidance, top)
     with console.status("measuring samples"):
         figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_, draws=draws)
-    if data is None:
+    if data is None and draws == Draws():
         save_json(loaded.path / "quality.json", figures)  # for the report
     if json_:
         print(json.dumps(figures, indent=2, allow_nan=False))

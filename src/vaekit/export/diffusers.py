@@ -1,7 +1,5 @@
 """A tokenizer as an `AutoencoderKL` or a `VQModel` of diffusers."""
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from torch import Tensor
 from vaekit.data.spec import DataSpec
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Batches, Progress, passes
-from vaekit.export.target import target
+from vaekit.export.target import target, whole
 from vaekit.latents import Flat
 from vaekit.latents.discrete import Discrete
 from vaekit.latents.posteriors.gaussian_map import GaussianMap
@@ -89,18 +87,9 @@ def to_diffusers(model: VAE, spec: DataSpec, scale: CodeScale, folder: str | Pat
         tensors |= {f"quant_conv.{k}": v for k, v in latent.posterior.head.state_dict().items()}
         made = diffusers.AutoencoderKL(**config, latent_channels=latent.posterior.shape[0], shift_factor=scale.mean)
     made.load_state_dict(tensors)
-    _write(made, place)
+    with whole(place) as folder:
+        made.save_pretrained(folder, safe_serialization=True)
     return type(made).__name__
-
-
-def _write(made: Any, folder: Path) -> None:
-    """The folder is complete, or not there at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-        made.save_pretrained(Path(place) / "made", safe_serialization=True)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(Path(place) / "made", folder)
 
 
 def refusal(model: VAE, spec: DataSpec) -> str | None:

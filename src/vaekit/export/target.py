@@ -1,6 +1,10 @@
 """Where an export goes."""
 
+import errno
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vaekit.errors import UserError
@@ -22,3 +26,24 @@ def target(folder: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}): name a folder elsewhere.") from error
     return path
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` at the end: that is complete, or not there at all.
+
+    Raises `UserError` where the disk is full.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+        made = Path(place) / "made"
+        made.mkdir()
+        try:
+            yield made
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"The disk is full: nothing was written to {folder}. Free some space, or name a folder elsewhere.") from error
+        if folder.exists():
+            folder.rmdir()
+        os.replace(made, folder)

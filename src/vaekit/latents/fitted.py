@@ -1,5 +1,6 @@
 """A prior that is fitted to the codes of a trained model, as a model of its own."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,10 @@ class Fitted(Part):
         for name in more:
             if name not in self.prior.takes:
                 raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out.")
+        if "guidance" in more and self.condition is None:
+            raise UserError("guidance is how much the class counts, and this prior was fitted without one: fit it with --condition class.")
+        if not math.isfinite(guidance):
+            raise UserError(f"guidance is a number, 1 for none, and it is {guidance}.")
         if top is not None and top < 1:
             raise UserError(f"top is how many of each index are kept, at least 1, and it is {top}.")
         if condition is not None and self.condition is None:

@@ -17,6 +17,11 @@ def leave(accelerator: Any) -> None:
 
     A thread of the group that is left when Python ends can abort the process, and torchrun then takes a finished training for a failed one.
     """
+    from accelerate.state import AcceleratorState
+
+    several = accelerator.num_processes > 1
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     accelerator.end_training()
+    if several:  # the group is gone, and Accelerate would take the next training to be in it still
+        AcceleratorState._reset_state(reset_partial_state=True)
