@@ -140,6 +140,9 @@ def test_every_kind_learns_and_draws(kind: str, form: str, told: bool) -> None:
         for name in model.prior.takes:
             value = {"guidance": 2.0, "top": 2}[name]
             assert model.sample(7, condition=torch.tensor(1), **{name: value}).shape == x.shape
+    elif "guidance" in model.prior.takes:
+        with pytest.raises(UserError, match="fitted without one"):
+            model.sample(7, guidance=2.0)
 
 
 def test_a_map_is_standardized_by_its_channels() -> None:
