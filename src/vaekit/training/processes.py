@@ -1,27 +1,37 @@
 """How a training joins the processes it is started on, and leaves them."""
 
+import atexit
+import gc
 from typing import Any
 
 
 def joined(**options: Any) -> Any:
-    """Hugging Face's Accelerator, joined to the other processes where there are any."""
+    """Hugging Face's Accelerator, joined to the other processes where there are any; several trainings of one script share the process group."""
     # Its functions have the process group as a default. Imported by DistributedDataParallel, they would hold the group, and its threads, to the end.
     import torch.distributed.nn  # noqa: F401
     from accelerate import Accelerator
 
+    atexit.unregister(_close)
+    atexit.register(_close)
     return Accelerator(**options)
 
 
 def leave(accelerator: Any) -> None:
-    """Ends the trackers and the process group. Call it where nothing else holds the network that was prepared.
-
-    A thread of the group that is left when Python ends can abort the process, and torchrun then takes a finished training for a failed one.
-    """
-    from accelerate.state import AcceleratorState
-
-    several = accelerator.num_processes > 1
+    """Ends the trackers, and lets go of what was prepared. The process group stays, for another training, until Python ends."""
     accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
     accelerator.free_memory()
-    accelerator.end_training()
-    if several:  # the group is gone, and Accelerate would take the next training to be in it still
-        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _close() -> None:
+    """Ends the process group.
+
+    A thread of it that were left when Python ends could abort the process, and torchrun would take a finished training for a failed one.
+    """
+    import torch.distributed as dist
+
+    gc.collect()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+        gc.collect()
