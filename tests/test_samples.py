@@ -16,6 +16,7 @@ from vaekit.errors import UserError
 from vaekit.evaluation.samples import MEASURES, compare, frechet_distance, measure_samples, nearest
 from vaekit.evaluation.samples.aggregate import aggregate_test, conditions, held_out
 from vaekit.evaluation.samples.pyramid import PyramidSpace
+from vaekit.evaluation.samples.quality import _of_classes
 from vaekit.evaluation.samples.real import real_images
 from vaekit.evaluation.samples.ruler import Ruler
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
@@ -150,6 +151,15 @@ def test_a_told_model_is_measured_with_its_labels(classes: vaekit.Run) -> None:
     row, told = found["measures"]["synthetic_accuracy"], found["measures"]["class_accuracy"]
     assert row["floor"] > 0.4 and 0 <= row["value"] <= row["floor"] and row["space"] == "pixels"
     assert told["floor"] == row["floor"] and 0 <= told["value"] <= 1
+
+
+def test_classes_are_judged_both_ways(classes: vaekit.Run) -> None:
+    """Samples of two classes alone, each as it was told: right themselves, and no teacher of the other eight."""
+    data = vaekit.reopen(classes)
+    real = real_images(data, 100)
+    rows = real.train[data.labels[real.train] < 2][:100]
+    found = _of_classes(data.pixels(rows), data.labels[rows], real, 0)
+    assert found["class_accuracy"]["value"] > 0.8 and found["synthetic_accuracy"]["value"] < 0.35
 
 
 def test_prior_is_told_from_other_codes(grey: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:

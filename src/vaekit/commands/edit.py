@@ -109,16 +109,7 @@ def attribute(
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
     loaded = api.load(run)
     batch, sizes = _read(loaded, images, class_), _numbers(strengths)
-    if to is None:
-        if yes is None or no is None:
-            raise UserError(ONE_WAY)
-        if apart or since:
-            raise UserError("--from and --apart name classes or attributes of the data, which goes with --to NAME.")
-        found = editing.from_examples(loaded.model, _read(loaded, yes, class_), _read(loaded, no, class_), how)
-    else:
-        if yes or no:
-            raise UserError(ONE_WAY)
-        found = editing.from_data(loaded.model, api.reopen(loaded, data), to, since, tuple(apart or ()), how)
+    found = _attribute(loaded, to, since, tuple(apart or ()), yes, no, how, data, class_)
     part = None if mask is None and hide is None else _part(loaded, mask, hide)
     shown, _ = _along(loaded, batch, found.direction, sizes, part, feather)
     everything = torch.cat([batch.x.float().unsqueeze(1), shown], dim=1)
@@ -134,6 +125,29 @@ def attribute(
         "strengths": _hits(loaded, batch, found, sizes, part, feather),
     }
     _say(figures, out_, json_)
+
+
+def _attribute(
+    run: Run,
+    to: str | None,
+    since: str | None,
+    apart: tuple[str, ...],
+    yes: list[str] | None,
+    no: list[str] | None,
+    how: str,
+    data: str | None,
+    class_: str | None,
+) -> editing.Attribute:
+    """The direction of an attribute, from the labels of the data (`to`, `since`, `apart`) or from examples on each side (`yes`, `no`)."""
+    if bool(to) == bool(yes or no):
+        raise UserError(ONE_WAY)
+    if to:
+        return editing.from_data(run.model, api.reopen(run, data), to, since, apart, how)
+    if apart or since:
+        raise UserError("--from and --apart name classes or attributes of the data, which goes with --to NAME.")
+    if not (yes and no):
+        raise UserError(ONE_WAY)
+    return editing.from_examples(run.model, _read(run, yes, class_), _read(run, no, class_), how)
 
 
 @edit.command()
