@@ -89,7 +89,7 @@ class Trainer:
         plan.apply(self.task)
         self.model: VAE | Fitted = recipe.model
         self.parameters: list[Tensor] = [p for p in self.task.parameters() if p.requires_grad]
-        optimizer = make_optimizer(self.task, training)
+        optimizer = make_optimizer(self.task, training, plan.precision)
         self.critics = Critics(recipe.critics, training, self.device)
         self.average = Average(self.model, training.ema) if training.ema > 0 else None
         self.counters = Counters()

@@ -6,16 +6,18 @@ import torch
 from torch import nn
 
 from vaekit.part import Part
+from vaekit.training.muon import Muon, hidden_matrices
 from vaekit.training.options import Training
 
 
-def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, training: Training, precision: str = "fp32") -> torch.optim.Optimizer:
     """The run's optimizer; weight decay acts on matrices and kernels alone, and not on those that a part exempts (`Part.undecayed`).
 
-    Fused where the device has it: the same formulas in one pass over the weights.
+    Fused where the device has it: the same formulas in one pass over the weights. `precision` is that of the run's arithmetic.
     """
     places = {id(getattr(part, name)) for part in module.modules() if isinstance(part, Part) for name in part.undecayed}
-    learned = [p for p in module.parameters() if p.requires_grad]
+    hidden = hidden_matrices(module) if training.optimizer == "muon" else {}
+    learned = [p for p in module.parameters() if p.requires_grad and p not in hidden]
     matrices = [p for p in learned if p.dim() >= 2 and id(p) not in places]
     others = [p for p in learned if p.dim() < 2 or id(p) in places]
     groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -26,7 +28,9 @@ def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimiz
         return torch.optim.Adamax(groups, lr=training.lr, betas=training.betas)
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
     device = next(module.parameters()).device.type
-    return kind(groups, lr=training.lr, betas=training.betas, fused=device in ("cpu", "cuda"))
+    adam = kind(groups, lr=training.lr, betas=training.betas, fused=device in ("cpu", "cuda"))
+    half = torch.bfloat16 if precision == "bf16" else torch.float32
+    return Muon(hidden, adam, training.weight_decay, half) if hidden else adam
 
 
 def global_norm(parameters: list[torch.Tensor]) -> torch.Tensor:

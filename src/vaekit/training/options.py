@@ -8,7 +8,7 @@ from vaekit.errors import UserError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SCHEDULES = ("constant", "cosine", "linear")
-OPTIMIZERS = ("adam", "adamw", "adamax")
+OPTIMIZERS = ("adam", "adamw", "adamax", "muon")
 
 
 @dataclass(frozen=True)
