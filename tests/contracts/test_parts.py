@@ -209,3 +209,10 @@ def test_a_knob_that_the_recipe_lacks_is_refused() -> None:
     with pytest.raises(UserError, match="components is a whole number"):
         build_recipe("vamp", spec_of([1, 12, 12]), knobs={"components": 2.5})
     assert len(build_recipe("vamp", spec_of([1, 12, 12]), knobs={"components": 7}).model.latent.prior.inputs) == 7
+
+
+def test_the_causal_network_has_knobs_where_there_is_one() -> None:
+    likelihood = build_recipe("conv", spec_of([1, 12, 12]), likelihood="causal", knobs={"causal_width": 16, "causal_reach": 4}).model.likelihood
+    assert list(likelihood.before.shape) == [16, 1, 5, 9] and likelihood.context == 8 and len(likelihood.blocks) == 1
+    with pytest.raises(UserError, match="has no knob 'causal_width'"):
+        build_recipe("conv", spec_of([1, 12, 12]), knobs={"causal_width": 16})

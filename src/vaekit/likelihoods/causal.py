@@ -45,6 +45,8 @@ class Causal(Likelihood):
 
     kind: ClassVar[Literal["pmf", "density", "bound", "energy"]] = "pmf"
     """That of the pixel."""
+    sizes: ClassVar[dict[str, int]] = {"context": 8, "reach": 3, "width": 32, "blocks": 1}
+    """What its network may be given, by `for_data` too: what is usual."""
 
     def __init__(self, pixel: Likelihood, channels: int, context: int = 8, reach: int = 3, width: int = 32, blocks: int = 1) -> None:
         super().__init__()
@@ -70,9 +72,10 @@ class Causal(Likelihood):
 
     @classmethod
     def for_data(cls, data: DataSpec, **options: object) -> "Causal":
-        chosen = given("causal", options, ("components",))
+        chosen = given("causal", options, ("components", *cls.sizes))
+        sizes = {name: chosen.pop(name) for name in cls.sizes if name in chosen}
         own = Gaussian if data.levels is None else Bernoulli if data.levels == 2 else Mixture
-        return cls(own.for_data(data, **chosen), data.shape[0])
+        return cls(own.for_data(data, **chosen), data.shape[0], **sizes)
 
     def channels(self, image_channels: int) -> int:
         """P: the pixel's own parameters, then the context."""

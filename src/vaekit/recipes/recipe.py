@@ -168,13 +168,17 @@ class Setting:
         `sigma` is the recipe's own choice, where the likelihood has one.
         """
         own = self if sigma is None else self.with_sigma(sigma)
-        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma)
+        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma, **self._likelihood_knobs())
         channels, height, width = self.data.shape
         condition = self.embedding()
         embedded = 0 if condition is None else condition.features
         net = encoder(embedded)
         flat = code(net.features) if code else Flat(DiagonalGaussian(net.features, latent), StandardNormal([latent]))
         return VAE(net, flat, decoder([likelihood.channels(channels), height, width], embedded), likelihood, condition)
+
+    def _likelihood_knobs(self) -> dict[str, Any]:
+        """The sizes of the causal likelihood's network, which are knobs of any recipe that has it: `causal_width` and so on."""
+        return {k: self.knob(f"causal_{k}", own) for k, own in likelihoods.Causal.sizes.items()} if self.likelihood == "causal" else {}
 
 
 SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition", "asked"))

@@ -33,9 +33,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: of the matrices.
     """
 
-    def __init__(
-        self, matrices: Mapping[Tensor, int], adam: torch.optim.Adam, weight_decay: float = 0.0, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, matrices: Mapping[Tensor, int], adam: torch.optim.Adam, weight_decay: float = 0.0, dtype: torch.dtype = torch.float32) -> None:
         super().__init__([{"params": list(matrices), "lr": adam.param_groups[0]["lr"], "weight_decay": weight_decay}], {})
         self._stacked, self._dtype = list(matrices.values()), dtype
         self._adam = adam
@@ -79,7 +77,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(m: Float[Tensor, "N r c"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "N r c"]:
-    r"""About U V^T for each matrix m = U S V^T: its singular values are moved to between 0.68 and 1.14, those of some thousandths of the norm less far.
+    r"""About U V^T for each matrix m = U S V^T: singular values are moved to between 0.68 and 1.14, those below some hundredths of the norm less far.
 
     Newton and Schulz's iteration X <- p(X X^T) X with p(A) = a + b A + c A^2, from X = m / |m|. Where a matrix is much wider than high (or the other
     way round), on its Gram matrix alone, with which all of the polynomials commute: A <- p(A) A p(A), P <- p(A) P, and X = P X at the end; that takes
@@ -102,12 +100,11 @@ def _plain(x: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
 
 def _on_gram(x: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
     gram = x @ x.mT
-    product = None
-    for left in reversed(range(ITERATIONS)):
+    product = p = _polynomial(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = p @ gram @ p
         p = _polynomial(gram)
-        product = p if product is None else p @ product
-        if left:
-            gram = p @ gram @ p
+        product = p @ product
     return product @ x
 
 
