@@ -103,6 +103,8 @@ def test_what_is_not_between_hidden_features_is_adams() -> None:
     grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(names)
     assert {names[id(p)] for p in optimizer.param_groups[0]["params"]} == hidden
+    kernels = make_optimizer(model, Training(optimizer="muon-kernels")).param_groups[0]["params"]
+    assert {names[id(p)] for p in kernels} == {name for name in hidden if dict(model.named_parameters())[name].dim() == 4}
 
 
 def test_the_rest_moves_as_with_adam_and_all_have_one_rate() -> None:
@@ -148,3 +150,14 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path: Path) -> None
 
 def test_a_network_without_hidden_matrices_has_adam_alone() -> None:
     assert type(make_optimizer(nn.Linear(4, 4), Training(optimizer="muon"))) is torch.optim.AdamW
+
+
+def test_weights_that_are_computed_or_frozen_are_left_alone_and_there_may_be_nothing_else() -> None:
+    normed = nn.utils.parametrizations.spectral_norm(nn.Conv2d(16, 16, 3, bias=False))
+    frozen, plain = nn.Linear(16, 16, bias=False).requires_grad_(False), nn.Linear(16, 16, bias=False)
+    assert hidden_matrices(nn.Sequential(normed, frozen, plain)) == {plain.weight: 1}
+    optimizer = make_optimizer(plain, Training(optimizer="muon"))
+    plain(torch.ones(1, 16)).sum().backward()
+    before = plain.weight.detach().clone()
+    optimizer.step()
+    assert not torch.equal(plain.weight, before)

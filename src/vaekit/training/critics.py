@@ -14,8 +14,9 @@ from vaekit.training.options import Training
 
 
 def options_of(critic: Critic, training: Training) -> Training:
-    """The run's options with the critic's own rate and betas, and no weight decay."""
-    return replace(training, lr=critic.lr or training.lr, betas=critic.betas or training.betas, weight_decay=0.0)
+    """The run's options with the critic's own rate and betas, and no weight decay; Muon is for the model."""
+    optimizer = "adamw" if training.optimizer.startswith("muon") else training.optimizer
+    return replace(training, optimizer=optimizer, lr=critic.lr or training.lr, betas=critic.betas or training.betas, weight_decay=0.0)
 
 
 class Critics:

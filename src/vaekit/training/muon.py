@@ -115,8 +115,8 @@ def _polynomial(gram: Float[Tensor, "N r r"]) -> Float[Tensor, "N r r"]:
     return p
 
 
-def hidden_matrices(module: nn.Module) -> dict[Tensor, int]:
-    """The weights of linear layers and convolutions between hidden features, and how many matrices each is: a gated layer is two.
+def hidden_matrices(module: nn.Module, dense: bool = True) -> dict[Tensor, int]:
+    """The weights of linear layers (if `dense`) and convolutions between hidden features, and how many matrices each is: a gated layer is two.
 
     A layer with fewer than `NARROWEST` features on a side is not between hidden ones, and one that is `WIDEST` times as wide as high or more writes
     or reads pixels.
@@ -124,7 +124,9 @@ def hidden_matrices(module: nn.Module) -> dict[Tensor, int]:
     gated = {id(m.linear) for m in module.modules() if isinstance(m, GatedDense)}
     found: dict[Tensor, int] = {}
     for layer in module.modules():
-        if isinstance(layer, LAYERS) and layer.weight.requires_grad:
+        # A weight that is computed from others (a spectral norm's) is no parameter.
+        own = isinstance(layer, LAYERS) and isinstance(layer.weight, nn.Parameter) and layer.weight.requires_grad
+        if own and (dense or layer.weight.dim() > 2):
             count = 2 if id(layer) in gated else 1
             rows, columns = layer.weight.shape[0] // count, layer.weight[0].numel()
             if min(layer.weight.shape[:2]) >= NARROWEST and max(rows, columns) < WIDEST * min(rows, columns):

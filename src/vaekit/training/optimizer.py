@@ -16,14 +16,14 @@ def make_optimizer(module: nn.Module, training: Training, precision: str = "fp32
     Fused where the device has it: the same formulas in one pass over the weights. `precision` is that of the run's arithmetic.
     """
     places = {id(getattr(part, name)) for part in module.modules() if isinstance(part, Part) for name in part.undecayed}
-    hidden = hidden_matrices(module) if training.optimizer == "muon" else {}
+    hidden = hidden_matrices(module, dense=training.optimizer == "muon") if training.optimizer.startswith("muon") else {}
     learned = [p for p in module.parameters() if p.requires_grad and p not in hidden]
     matrices = [p for p in learned if p.dim() >= 2 and id(p) not in places]
     others = [p for p in learned if p.dim() < 2 or id(p) in places]
     groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if training.weight_decay == 0:
         groups = [{"params": matrices + others}]
-    groups = [g for g in groups if g["params"]]
+    groups = [g for g in groups if g["params"]] or groups[:1]
     if training.optimizer == "adamax":
         return torch.optim.Adamax(groups, lr=training.lr, betas=training.betas)
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW

@@ -8,7 +8,7 @@ from vaekit.errors import UserError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SCHEDULES = ("constant", "cosine", "linear")
-OPTIMIZERS = ("adam", "adamw", "adamax", "muon")
+OPTIMIZERS = ("adam", "adamw", "adamax", "muon", "muon-kernels")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Training:
     minutes: float | None = None
     batch_size: int = 64
     optimizer: str = "adam"
+    """muon: a step of the same size in every direction of a hidden layer's matrix, AdamW for all else; muon-kernels: those of convolutions alone,
+    where it costs next to nothing, while a dense layer's takes longer than the layer itself."""
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
