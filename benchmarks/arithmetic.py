@@ -15,7 +15,6 @@ threads.
 import argparse
 import copy
 import datetime
-import json
 import statistics
 import sys
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from records import append, read
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -77,8 +77,8 @@ def main() -> int:
         clock = time.process_time
     if not args.page:
         rows = measured(args.recipes, args.batch_size, args.threads, args.rounds)
-        with open(LINES, "a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        for row in rows:
+            append(LINES, row)
         print("\n".join(page_of(rows)))
     write_page()
     return 0
@@ -303,7 +303,7 @@ def page_of(rows: list[dict[str, Any]]) -> list[str]:
 def write_page() -> None:
     """`docs/arithmetic.md`, from the last run of each number of threads."""
     runs: dict[int, list[dict[str, Any]]] = {}
-    for row in map(json.loads, LINES.read_text().splitlines()):
+    for row in read(LINES):
         kept = runs.setdefault(row["threads"], [])
         if kept and kept[0]["run"] != row["run"]:
             kept.clear()

@@ -24,6 +24,8 @@ from queue import Queue
 from threading import Lock
 from typing import Any
 
+from records import append, read
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ROWS, PICTURES, PAGE = HERE / "disentanglement.jsonl", ROOT / "docs" / "images" / "disentanglement", ROOT / "docs" / "disentanglement.md"
@@ -150,19 +152,14 @@ def main() -> int:
 
 def lines(places: Places) -> list[Row]:
     """The last line of each row."""
-    if not places.rows.exists():
-        return []
     kept: dict[tuple[Any, ...], Row] = {}
-    for text in places.rows.read_text().splitlines():
-        row = json.loads(text)
+    for row in read(places.rows):
         kept[row["variant"], row.get("seed"), row["images_of_the_set"], row["minutes_asked"]] = row
     return list(kept.values())
 
 
 def add(places: Places, row: Row) -> None:
-    places.rows.parent.mkdir(parents=True, exist_ok=True)
-    with open(places.rows, "a") as file:
-        file.write(json.dumps(row) + "\n")
+    append(places.rows, row)
     print(json.dumps(row), flush=True)
 
 
@@ -301,7 +298,7 @@ def table(rows: list[Row], agreed: dict[tuple[Any, ...], float]) -> list[str]:
         rank = agreed.get((row["variant"], row["seed"], row["images_of_the_set"], row["minutes_asked"]))
         cells = [row["variant"], str(row["seed"]), *(f"{row[k]:.3f}" for k in MEASURES), "" if rank is None else f"{rank:.3f}"]
         cells += [f"{row['elbo_nats']:.2f}", f"{row['rate_nats']:.2f}", f"{row['active_units']} of {LATENT}"]
-        cells += [f"{row['images_of_the_set']:,}", f"{row['minutes_asked']:g}", f"{row['epoch']:.1f}"]
+        cells += [f"{row['images_of_the_set']:,}", f"{row['seconds'] / 60:.1f}", f"{row['epoch']:.1f}"]
         text.append(f"| {' | '.join(cells)} |")
     return text
 

@@ -33,8 +33,10 @@ ROOT = HERE.parent
 LINES, PAGE = HERE / "records.jsonl", ROOT / "docs" / "records.md"
 BATCH = 100
 """Images in one pass. Noise is drawn for a pass, by the position of its first image: chunks are made of whole ones."""
-SAME = ("model", "samples", "precision", "images")
+SAME = ("model", "samples", "precision", "images", "device")
 """What the lines of one evaluation share."""
+KEPT = " (in 16 bits)"
+"""After the command of a run whose kept weights were scored."""
 
 Line = dict[str, Any]
 
@@ -81,7 +83,7 @@ def evaluate(args: argparse.Namespace) -> int:
     kept = args.run.suffix == ".safetensors"
     run = None if kept else vaekit.load(args.run)
     known = of_weights(args.run, read(args.lines)) if run is None else description(run)
-    about = {**known, "samples": args.samples, "precision": args.precision} | ({} if args.device == "cpu" else {"device": args.device})
+    about = {**known, "samples": args.samples, "precision": args.precision, "device": args.device}
     total = about["images"] = min(args.images or about["test_images"], about["test_images"])
     if args.cores:
         spread(args.cores)
@@ -176,8 +178,9 @@ def of_weights(path: Path, lines: list[Line]) -> Line:
     found = [line for line in lines if line["run"] == path.stem]
     if not found:
         raise SystemExit(f"no run of the name {path.stem} has lines: name a run folder, or the lines of the run with --lines")
-    changing = ("samples", "precision", "images", "first", "last", "seconds", *(f"{n}_{k}" for n in ("elbo", "bound") for k in ("sum", "squares")))
-    return {k: v for k, v in found[-1].items() if k not in changing} | {"model": digest(path), "command": f"{found[-1]['command']} (in 16 bits)"}
+    changing = (*SAME, "first", "last", "seconds", *(f"{n}_{k}" for n in ("elbo", "bound") for k in ("sum", "squares")))
+    command = found[-1]["command"].removesuffix(KEPT) + KEPT
+    return {k: v for k, v in found[-1].items() if k not in changing} | {"model": digest(path), "command": command}
 
 
 def digest(path: Path) -> str:
@@ -254,10 +257,15 @@ def append(path: Path, line: Line) -> None:
         file.write(cut + json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
+def terms(line: Line) -> tuple[Any, ...]:
+    """What the lines of one evaluation share, in the order of `SAME`; where no device is named it was the processor."""
+    return tuple({"device": "cpu", **line}[k] for k in SAME)
+
+
 def finished(lines: list[Line], about: Line) -> list[Line]:
     """The chunks of this evaluation, in order, each image once."""
     found: list[Line] = []
-    for line in sorted((line for line in lines if all(line[k] == about[k] for k in SAME)), key=lambda line: (line["first"], -line["last"])):
+    for line in sorted((line for line in lines if terms(line) == terms(about)), key=lambda line: (line["first"], -line["last"])):
         if not found or line["first"] >= found[-1]["last"]:
             found.append(line)
     return found
@@ -304,7 +312,7 @@ def summary(lines: list[Line]) -> Summary:
 
 def summaries(lines: list[Line]) -> list[Summary]:
     """Each evaluation, in the order of its first line."""
-    keys = dict.fromkeys(tuple(line[k] for k in SAME) for line in lines)
+    keys = dict.fromkeys(map(terms, lines))
     return [summary(finished(lines, dict(zip(SAME, key, strict=True)))) for key in keys]
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from records import append, read
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ROWS, PICTURES, PAGE = HERE / "zoo.jsonl", ROOT / "docs" / "images" / "zoo", ROOT / "docs" / "zoo.md"
@@ -70,7 +72,7 @@ def lines() -> list[dict[str, Any]]:
     """The last line of each recipe, in the order of the index."""
     from vaekit.recipes import RECIPES
 
-    rows = {row["recipe"]: row for row in map(json.loads, ROWS.read_text().splitlines())} if ROWS.exists() else {}
+    rows = {row["recipe"]: row for row in read(ROWS)}
     return [rows[name] for name in RECIPES if name in rows]
 
 
@@ -93,8 +95,7 @@ def train(name: str, seconds: float, runs: Path, cores: "Queue[int]") -> dict[st
             subprocess.run(["taskset", "-c", str(core), *picture] if pinned is not command else picture, check=True)
     finally:
         cores.put(core)
-    with open(ROWS, "a") as file:
-        file.write(json.dumps(row) + "\n")
+    append(ROWS, row)
     return row
 
 

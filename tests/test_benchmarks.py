@@ -74,6 +74,10 @@ def test_an_image_counts_once(scripts: dict[str, ModuleType]) -> None:
     lines = [about | {"first": a, "last": b} for a, b in ((200, 300), (0, 200), (0, 100), (100, 200))]
     lines.append({**about, "samples": 6, "first": 0, "last": 300})
     assert [(line["first"], line["last"]) for line in scripts["records"].finished(lines, about)] == [(0, 200), (200, 300)]
+    # An accelerator draws other noise: its lines are an evaluation of their own.
+    other = about | {"device": "cuda", "first": 0, "last": 300}
+    assert scripts["records"].finished([*lines, other], about | {"device": "cpu"}) == scripts["records"].finished(lines, about)
+    assert scripts["records"].finished([*lines, other], about | {"device": "cuda"}) == [other]
 
 
 def test_lines_survive_a_cut(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -121,6 +125,9 @@ def test_chunks_equal_one_pass(scripts: dict[str, ModuleType], run: vaekit.Run, 
     both = records.summaries(records.read(lines))
     assert len(both) == 2 and both[1].complete and both[1].about["command"].endswith("(in 16 bits)")
     assert 0 < abs(both[1].bound[0] - whole.bound[0]) < 0.05
+    monkeypatch.setattr(sys, "argv", ["records.py", str(kept), *command[2:], "--samples", "3"])
+    assert records.main() == 0
+    assert records.read(lines)[-1]["command"] == both[1].about["command"], "what is said of kept weights is said once"
 
 
 def test_records_page_has_the_published_numbers(scripts: dict[str, ModuleType], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vaekit.errors import UserError
 from vaekit.evaluation.samples import MEASURES, compare, frechet_distance, measure_samples, nearest
 from vaekit.evaluation.samples.aggregate import aggregate_test, conditions, held_out
 from vaekit.evaluation.samples.pyramid import PyramidSpace
-from vaekit.evaluation.samples.quality import _of_classes
+from vaekit.evaluation.samples.quality import _of_classes, draw
 from vaekit.evaluation.samples.real import real_images
 from vaekit.evaluation.samples.ruler import Ruler
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
@@ -115,6 +115,22 @@ def test_measures_of_a_run(grey: vaekit.Run, tmp_path: Path) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert measure_samples(grey, data, n=100)["measures"] == measures
     assert measure_samples(grey, data, n=100, seed=1)["measures"] != measures
+
+
+def test_samples_are_measured_as_they_are_written(grey: vaekit.Run) -> None:
+    """Draws of a Gaussian leave the range of the pixels, and a picture's file does not."""
+    outside = grey.model.sample(200, pixels="draw")
+    assert outside.min() < 0 and outside.max() > grey.spec.levels - 1
+    measured = draw(grey, 200, None, "draw", 0)
+    assert measured.min() == 0 and measured.max() == grey.spec.levels - 1
+
+
+def test_the_notes_name_the_cure(grey: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = vaekit.reopen(grey)
+    assert any("vaekit fit-prior --condition class" in note for note in measure_samples(grey, data, n=60)["notes"])
+    told = TwoSampleTest(0.9, 1e-9, 100), TwoSampleTest(0.5, 0.5, 100)
+    monkeypatch.setattr("vaekit.evaluation.samples.quality.aggregate_test", lambda *_, **__: told)
+    assert any("90% of the codes are told from the prior's" in note for note in measure_samples(grey, data, n=60)["notes"])
 
 
 def test_the_floor_is_the_measure_of_real_images(bits: vaekit.Run) -> None:
@@ -218,7 +234,7 @@ def test_compare_command(grey: vaekit.Run, bits: vaekit.Run, tmp_path: Path, cap
         assert shown.size[0] > 3 * 6 * 56
     assert command("compare", str(grey.path), str(bits.path), "-n", "60") == 0
     text = capsys.readouterr().out
-    assert "do not compare them" in text and "parameters" in text and "kind of" in text
+    assert "do not compare them" in text and "parameters" in text and "kind of" in text and "Likelihoods are of 60 of" in text
 
 
 def test_a_generator_alone_has_no_likelihood(grey: vaekit.Run, bits: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL.Image import Image
 
 from vaekit import editing, pictures
 from vaekit.asked import DATA_OPTIONS, TRAINING_OPTIONS, check_early, check_options, recipe_for
@@ -155,6 +156,13 @@ def load_vae(path: str | Path) -> VAE:
     return load_model(Path(path))[0]
 
 
+def _samples(run: Run, dataset: Dataset) -> Image:
+    """A grid of 64 new images."""
+    condition = dataset.batch("validation", torch.arange(min(64, dataset.size("validation")))).condition
+    with _seeded("pictures"):
+        return pictures.grid(run.model.sample(64, condition=_repeated(condition, 64)), dataset.spec)
+
+
 def illustrate(run: Run, dataset: Dataset) -> None:
     """Draws `samples.png`, `reconstructions.png` and `curves.png`, and `map.png` of a two-dimensional latent, where they are not there yet."""
     model, spec = run.model, dataset.spec
@@ -162,7 +170,7 @@ def illustrate(run: Run, dataset: Dataset) -> None:
     condition = batch.condition
     with _seeded("pictures"):
         for name, draw in {
-            "samples.png": lambda: pictures.grid(model.sample(64, condition=_repeated(condition, 64)), spec),
+            "samples.png": lambda: _samples(run, dataset),
             **(
                 {"reconstructions.png": lambda: pictures.reconstructions(batch.x[:32], model.reconstruct(batch[:32]), spec)}
                 if model.encoder is not None
@@ -327,6 +335,8 @@ def traverse(
 def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, *, watcher: Watcher | None = None, **options: Any) -> Run:
     """Fits a prior to the codes of a finished run, which `sample` then draws from; returns the prior's own run.
 
+    `samples-fitted.png` beside the run's `samples.png` has new images from it.
+
     Args:
         kind: one of `vaekit.recipes.second_stage.KINDS`; None for what suits the codes.
         data: the images to encode; None for those of the run.
@@ -336,8 +346,12 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
         UserError: see `training.second_stage.fit_prior`.
     """
     run = run if isinstance(run, Run) else load(run)
+    watcher, dataset = watcher or Bar(), reopen(run, data)
     with _seeded("init", int(options.get("seed") or 0)):
-        return _fit_prior(run, reopen(run, data), kind, watcher=watcher or Bar(), **options)
+        fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=watcher.reading, **options)
+    if os.environ.get("RANK", "0") == "0":
+        pictures.save(run.path / "samples-fitted.png", _samples(run, dataset))
+    return fitted
 
 
 def _temporary() -> Path:

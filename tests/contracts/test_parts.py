@@ -24,6 +24,7 @@ from vaekit.testing import check_gradients, check_latent, check_model, check_obj
 from vaekit.training import Training
 from vaekit.training.critics import Critics
 from vaekit.training.optimizer import make_optimizer
+from vaekit.training.options import OPTIMIZERS
 from vaekit.training.task import Task
 
 NAMES = [cls.__name__ for cls in registered()]
@@ -188,6 +189,13 @@ def test_weight_decay_leaves_places_alone() -> None:
         optimizer = make_optimizer(model, Training(optimizer="adamw", weight_decay=0.1))
         decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
         assert id(model.get_parameter(place)) not in decayed and decayed
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_weight_decay_is_none(optimizer: str) -> None:
+    """AdamW's own is not 0, and would draw biases and codebooks to it."""
+    groups = make_optimizer(build_recipe("conv", spec_of([1, 28, 28])).model, Training(optimizer=optimizer)).param_groups
+    assert groups and all(group["weight_decay"] == 0.0 for group in groups)
 
 
 def test_what_does_not_go_together_is_refused() -> None:

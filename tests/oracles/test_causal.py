@@ -33,6 +33,20 @@ def test_probabilities_of_all_images_sum_to_one() -> None:
     assert (log_p - independent).abs().max() > 0.1, "The correction does nothing: the test would prove nothing."
 
 
+def test_probabilities_of_all_grey_images_sum_to_one() -> None:
+    """The likelihood of the 8-bit records, with four levels: each pixel's mixture of logistics is moved by the pixels before it."""
+    torch.manual_seed(0)
+    likelihood = Causal(Mixture(3, levels=4), 1, context=3, reach=2, width=8)
+    for parameter in likelihood.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    params = torch.randn(1, likelihood.channels(1), 2, 3)
+    images = torch.tensor(list(itertools.product((0.0, 1.0, 2.0, 3.0), repeat=6))).view(-1, 1, 2, 3)
+    log_p = total_log_prob(likelihood(params.expand(len(images), -1, -1, -1)), images)
+    assert log_p.logsumexp(0).abs() < 1e-4
+    independent = total_log_prob(likelihood.pixel(params[:, : likelihood.own].expand(len(images), -1, -1, -1)), images)
+    assert (log_p - independent).abs().max() > 0.1, "The correction does nothing: the test would prove nothing."
+
+
 def test_draws_and_the_mean_have_the_distribution_that_the_log_probability_says() -> None:
     likelihood, params = binary()
     images = every(2, 3)

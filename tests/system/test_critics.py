@@ -231,6 +231,9 @@ def test_a_critic_has_options_of_its_own() -> None:
     assert (plain.lr, plain.betas) == (1e-3, (0.9, 0.99))
     critics = Critics({"a": ImageCritic(1, [4], lr=2e-4)}, run, torch.device("cpu"))
     assert critics.optimizers["a"].param_groups[0]["lr"] == 2e-4 and critics.optimizers["a"].param_groups[0]["betas"] == (0.5, 0.9)
+    for optimizer in ("adamw", "muon"):
+        made = Critics({"a": OwnCritic()}, dataclasses.replace(run, optimizer=optimizer), torch.device("cpu")).optimizers["a"]
+        assert type(made) is torch.optim.AdamW and all(group["weight_decay"] == 0.0 for group in made.param_groups)
     critic = CodeCritic(3, 8, steps=3)
     critics = Critics({"code": critic}, run, torch.device("cpu"))
     critics.step({"code": {"codes": torch.randn(4, 3), "prior": torch.randn(4, 3)}})

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import vaekit
-from vaekit.training import Silent
+from vaekit.training import Silent, Training
+from vaekit.training.loop import Counters, Trainer
+from vaekit.training.plan import Plan
 
 COMMAND = [sys.executable, "-m", "vaekit", "train", "digits", "--recipe", "tutorial", "--scale", "0.25", "--ema", "0.9", "--no-report"]
 COMMAND += ["--epochs", "6", "--precision", "fp32", "--augment", "flip", "--save-seconds", "0"]
@@ -138,6 +141,22 @@ def test_not_finite_steps_are_skipped_and_a_run_of_them_rolls_back(tmp_path: Pat
     assert any("learning rate times 0.5" in message for message in watcher.messages)
     assert run.history["lr"][-1] == pytest.approx(0.5e-3)
     assert all(torch.isfinite(p).all() for p in run.model.parameters())
+
+
+def test_a_loss_that_was_scaled_too_far_is_scaled_less() -> None:
+    """As in fp16: the gradient of the first step is not finite, that of the second is."""
+    w = torch.nn.Parameter(torch.ones(3))
+    trainer, scaler = object.__new__(Trainer), torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    trainer.optimizer, trainer.parameters, trainer.counters = torch.optim.SGD([w], lr=0.1), [w], Counters()
+    trainer.plan, trainer.training, trainer.dimensions = Plan("fp16"), Training(), 1
+    trainer.accelerator = SimpleNamespace(scaler=scaler, unscale_gradients=scaler.unscale_)
+    for finite in (False, True):
+        scaler.scale(w.sum() * 3).backward()
+        assert trainer._limited() == finite
+        if not finite:
+            trainer._leave_out()
+    assert scaler.get_scale() == 2.0**126 and (trainer.counters.skipped, trainer.counters.in_a_row) == (1, 1)
+    torch.testing.assert_close(w.grad, torch.full((3,), 3.0))
 
 
 def test_divergence_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """A prior fitted to the codes of a run, by the command and in Python."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks.maps import MapDecoder, MapEncoder
 from vaekit.saving import load_model
-from vaekit.training import Silent, plan
+from vaekit.training import Silent, plan, second_stage
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,7 @@ def test_sampling_uses_the_fitted_prior(runs: Path, name: str) -> None:
     code = again.sampler.sample(3)
     assert again.sample(3).shape == (3, 1, 8, 8) and code.shape[0] == 3
     assert inner.path.parent == runs / name / "priors" and len(inner.metrics()) == 1
+    assert (runs / name / "samples-fitted.png").stat().st_size > 1000
     silent = Silent()
     api.fit_prior(vaekit.load(runs / name), epochs=1, watcher=silent)
     assert "is finished" in " ".join(silent.messages)
@@ -97,9 +100,14 @@ def test_what_is_refused(runs: Path, tmp_path: Path) -> None:
     sphere = vaekit.fit("svae", "digits", out=tmp_path / "sphere", epochs=0.05, scale=0.1, watcher=Silent())
     with pytest.raises(UserError, match="points of a sphere"):
         api.fit_prior(sphere, watcher=Silent())
+    categories = vaekit.fit("gumbel", "digits", out=tmp_path / "gumbel", epochs=0.05, scale=0.1, watcher=Silent())
+    with pytest.raises(UserError, match="points of a simplex"):
+        api.fit_prior(categories, watcher=Silent())
     inner = api.fit_prior(runs / "flat", "gmm", epochs=1, watcher=Silent())
     with pytest.raises(UserError, match=r"run of a prior .* name the run of the model, .*flat"):
         inner.model  # noqa: B018
+    with pytest.raises(UserError, match=r"no guidance: leave it out, or fit .* --prior flow-matching"):
+        vaekit.load(runs / "flat").model.sample(2, guidance=2.0)
     fresh = vaekit.recipe("mlp", shape=(1, 8, 8)).model
     with pytest.raises(UserError, match="fit one with"):
         fresh.sample(2, guidance=2.0)
@@ -122,6 +130,26 @@ def test_a_stopped_fit_is_the_same_fit(runs: Path, tmp_path: Path, monkeypatch: 
     assert all(run.description["plan"]["channels_last"] == channels_last for run in fitted)
     whole, stopped = (load_model(run.final)[0].state_dict() for run in fitted)
     assert all(torch.equal(whole[k], stopped[k]) for k in whole)
+
+
+def test_other_last_bits_of_the_codes_go_on_with_the_same_fit(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another number of threads gives them; figures of the fit before are known to be that, though."""
+    shutil.copytree(runs / "flat", tmp_path / "flat", ignore=shutil.ignore_patterns("priors"))
+    api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, watcher=Silent())
+    first = vaekit.load(tmp_path / "flat").description["prior"]
+    exact = second_stage.codes_of
+
+    def shifted(*args: Any, **kwargs: Any) -> second_stage.Codes:
+        found = exact(*args, **kwargs)
+        return replace(found, z=found.z * (1 + 1e-6))
+
+    monkeypatch.setattr(second_stage, "codes_of", shifted)
+    silent = Silent()
+    api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, watcher=silent)
+    assert "is finished" in " ".join(silent.messages) and vaekit.load(tmp_path / "flat").description["prior"] == first
+    shutil.rmtree(tmp_path / "flat" / "priors")
+    api.fit_prior(tmp_path / "flat", "gmm", epochs=0.2, watcher=Silent())
+    assert vaekit.load(tmp_path / "flat").description["prior"] != first
 
 
 def test_another_fit_into_the_same_folder(runs: Path, tmp_path: Path) -> None:

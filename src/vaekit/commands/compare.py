@@ -34,6 +34,9 @@ def compare(
         return
     out.print(table(found))
     print(f"{'; '.join(found['compared'])}. The floor: {found['floor']}.")
+    scored = sorted({row["scored_images"] for row in found["runs"] if row["scored_images"] is not None})
+    if scored:
+        print(f"Likelihoods are of {' or '.join(f'{n:,}' for n in scored)} of these images.")
     if len({row["levels"] for row in found["runs"]}) > 1:
         print("The likelihoods are of pixels with different numbers of levels: do not compare them.")
     elif len({row["likelihood_kind"] for row in found["runs"] if row["elbo_nats"] is not None}) > 1:

@@ -34,4 +34,4 @@ def fit_prior(
     fitted = api.fit_prior(run, prior, data, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None})
     losses = [-row["val_elbo_nats"] for row in fitted.metrics() if row["val_elbo_nats"] is not None]
     loss = f" Its loss on held-out codes: {min(losses):.2f} ({fitted.path})." if losses else ""
-    watcher.say(f"{run} now samples from this prior.{loss}")
+    watcher.say(f"{run} now samples from this prior: {run}/samples-fitted.png.{loss}")

@@ -72,7 +72,7 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel="Training")] = None,
     optimizer: Annotated[str | None, typer.Option(help=choice(OPTIMIZERS), rich_help_panel="Training")] = None,
     schedule: Annotated[str | None, typer.Option(help=f"Of the learning rate: {choice(SCHEDULES)}.", rich_help_panel="Training")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Decoupled, on matrices and kernels.", rich_help_panel="Training")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="On matrices and kernels.", rich_help_panel="Training")] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the averaged weights per step; 0 for none.", rich_help_panel="Training")] = None,
     clip: Annotated[float | None, typer.Option(help="Limit on the gradient's norm, in nats.", rich_help_panel="Training")] = None,
     skip: Annotated[

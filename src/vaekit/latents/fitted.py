@@ -78,7 +78,8 @@ class Fitted(Part):
         more: dict[str, Any] = ({"guidance": guidance} if guidance != 1.0 else {}) | ({"top": top} if top is not None else {})
         for name in more:
             if name not in self.prior.takes:
-                raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out.")
+                cure = "" if self.discrete or name == "top" else ", or fit a prior that has it: vaekit fit-prior RUN --prior flow-matching"
+                raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out{cure}.")
         if "guidance" in more and self.condition is None:
             raise UserError("guidance is how much the class counts, and this prior was fitted without one: fit it with --condition class.")
         if not math.isfinite(guidance):

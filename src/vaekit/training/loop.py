@@ -132,7 +132,9 @@ class Trainer:
         else:
             rows = epoch_order(self.count, self.training.seed, 0)[: self.recipe.start]
             seed_step(self.training.seed, 0, -1)
+            began = time.perf_counter()
             self.task.initialize(self.data.batch("train", rows, seed=self.training.seed).to(self.device))
+            self.counters.seconds += time.perf_counter() - began  # a mixture's start is most of its fit
             if self.average is not None:
                 self.average = Average(self.model, self.training.ema)
             # A clean start even after a kill that came between run.json and the first checkpoint.
@@ -221,8 +223,7 @@ class Trainer:
         # Accelerate's backward is the plain one but for fp16, whose loss it scales.
         self.accelerator.backward(loss) if self.plan.precision == "fp16" else loss.backward()
         if not self._limited():
-            self._forget_gradients()
-            c.skipped, c.in_a_row = c.skipped + 1, c.in_a_row + 1
+            self._leave_out()
             return False
         self.optimizer.step()
         self._forget_gradients()
@@ -244,6 +245,14 @@ class Trainer:
         """What `zero_grad` does, without its bookkeeping, which takes as long as the step's small operations."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    def _leave_out(self) -> None:
+        """Forgets the gradient of a step that is not taken; in fp16 a loss that was scaled too far is scaled less from then on."""
+        if self.plan.precision == "fp16":
+            self.accelerator.scaler.update()
+        self._forget_gradients()
+        self.counters.skipped += 1
+        self.counters.in_a_row += 1
 
     def _limited(self) -> bool:
         """Scales the gradient down to the limit; False if the step must be skipped. Norms are in nats: the loss was divided by the dimensions."""

@@ -40,6 +40,9 @@ class Muon(torch.optim.Optimizer):
         self.param_groups += adam.param_groups
         self._share()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_adam": self._adam, "_stacked": self._stacked, "_dtype": self._dtype}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._share()

@@ -25,10 +25,11 @@ def make_optimizer(module: nn.Module, training: Training, precision: str = "fp32
         groups = [{"params": matrices + others}]
     groups = [g for g in groups if g["params"]] or groups[:1]
     if training.optimizer == "adamax":
-        return torch.optim.Adamax(groups, lr=training.lr, betas=training.betas)
+        return torch.optim.Adamax(groups, lr=training.lr, betas=training.betas, weight_decay=0.0)
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
     device = next(module.parameters()).device.type
-    adam = kind(groups, lr=training.lr, betas=training.betas, fused=device in ("cpu", "cuda"))
+    # AdamW's own weight decay is not 0, for groups that name none.
+    adam = kind(groups, lr=training.lr, betas=training.betas, weight_decay=0.0, fused=device in ("cpu", "cuda"))
     half = torch.bfloat16 if precision == "bf16" else torch.float32
     return Muon(hidden, adam, training.weight_decay, half) if hidden else adam
 

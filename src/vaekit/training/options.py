@@ -28,7 +28,7 @@ class Training:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
-    """Decoupled, on matrices and kernels alone."""
+    """On matrices and kernels alone: decoupled (adamw, muon), or added to the gradient (adam, adamax)."""
     schedule: str = "constant"
     """After the warm-up: constant; cosine to 0; or flat to `lr_hold` and then linear to 0."""
     lr_warmup: float = 0.0

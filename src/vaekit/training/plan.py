@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -131,11 +132,20 @@ def cached(task: Task, training: Training, batch: Batch, cache: Path, *more: Any
     """The file in the cache for this network, batch and machine."""
     device = batch.x.device.type
     name = torch.cuda.get_device_name(batch.x.device) if device == "cuda" else device
-    machine = [torch.__version__, name, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
+    machine = [torch.__version__, name, _processor(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
     parts = [task.model, task.objective, *task._penalties, *task._critics[0].values()]
     options = [list(batch.x.shape), training.optimizer, training.precision]
     key = json.dumps([*map(spec, parts), *options, machine, *more], sort_keys=True)
     return cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def _processor() -> str:
+    """The processor's name; machines that share a home do not share what was measured."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path) -> Chosen:
@@ -200,7 +210,7 @@ def trial(task: Task, training: Training, plan: Plan, batch: Batch) -> Callable[
     tried = copy.deepcopy(task)
     tried.precision = plan.precision
     plan.apply(tried)
-    optimizer = make_optimizer(tried, training)
+    optimizer = make_optimizer(tried, training, plan.precision)
     critics = Critics(tried._critics[0], training, batch.x.device, alone=True)
     dimensions = batch.x[0].numel()
     forward = torch.compile(tried) if plan.compile else tried

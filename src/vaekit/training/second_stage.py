@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaekit.data import Dataset, open_data
+from vaekit.data.cache import digest
 from vaekit.editing.codes import supports
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Progress, passes
@@ -108,8 +109,9 @@ def fit_prior(
     if condition not in (None, "class"):
         raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
     place = supports(model.latent)[0]
-    if place in ("sphere", "ball"):
-        raise UserError(f"The codes of this model are points of a {place}, and a fitted prior would draw codes off it: its own prior stays.")
+    if place in ("sphere", "ball", "categories"):
+        form = "points of a simplex (relaxed categories)" if place == "categories" else f"points of a {place}"
+        raise UserError(f"The codes of this model are {form}, and a fitted prior would draw codes off it: its own prior stays.")
     if condition == "class" and model.condition is not None and not isinstance(model.condition, ClassCondition):
         raise UserError("This model is told attributes, and a prior that is told the class would want both at once: leave --condition out.")
     told = condition == "class" or isinstance(model.condition, ClassCondition)
@@ -117,6 +119,8 @@ def fit_prior(
         raise UserError(f"A prior is told the class of images of at least two classes, and '{dataset.name}' has {len(dataset.spec.classes)}.")
     images = dataset.size("train")
     watcher.say(f"Encoding {images + dataset.size('validation'):,} images.")
+    if len(supports(model.latent)) > 1:
+        watcher.say("The prior is of the first part of the code (the top of a ladder): the other parts keep their own.")
     held_out = codes_of(model, dataset, "validation", told, seed=1)
     draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
     train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
@@ -127,6 +131,8 @@ def fit_prior(
     recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest)
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
+    # Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit.
+    codes.fingerprint = digest(weights_of(model), dataset.fingerprint, draws, told)
     # As many passes over the images, whatever the draws of each.
     training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-class" if told else kind))
@@ -139,8 +145,15 @@ def fit_prior(
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
     save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})
     run.__dict__.pop("model", None)
-    run.describe(prior={"kind": kind, "condition": "class" if told else None, "run": str(inner.path.relative_to(run.path))})
+    about = {"kind": kind, "condition": "class" if told else None, "run": str(inner.path.relative_to(run.path))}
+    run.describe(prior={**about, "weights": weights_of(fitted)})
     return inner
+
+
+def weights_of(module: nn.Module) -> str:
+    """A digest of a model's weights, but for those of a prior that was fitted to its codes."""
+    tensors = {name: t for name, t in module.state_dict().items() if not name.startswith("sampler.")}
+    return digest(*(part for name, t in sorted(tensors.items()) for part in (name, t.cpu().flatten().view(torch.uint8).numpy().tobytes())))
 
 
 def _pair(codes: Codes) -> Any:

@@ -19,12 +19,15 @@ from vaekit.evaluation.samples.ruler import Figure, Ruler
 from vaekit.evaluation.samples.space import Space
 from vaekit.evaluation.samples.synthetic import learnt
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
+from vaekit.likelihoods import Causal
 from vaekit.run import Run
 
 SHOWN = 8
 """Pairs in the picture of the nearest neighbours."""
 TESTED = 10_000
 """Codes of either side in the two-sample test, at most: the accuracy grows with them, so that their number is named."""
+TOLD = 0.6
+"""Accuracy of the two-sample test from which on a fitted prior is worth its minutes."""
 CROWDED = 1.5
 """Times the floor's density: samples are nearer to real images than real images are."""
 
@@ -107,16 +110,25 @@ def measure_samples(
         notes.append(f"Samples were drawn with {changed}.")
     if figures["density"].value > CROWDED * ruler.floor["density"].value:
         notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
+    if real.pixels == "mean" and isinstance(run.model.likelihood, Causal):
+        notes.append(
+            "A mean of this model is that of each pixel given the ones drawn before it: it has their texture, and two of the same code differ."
+        )
     tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
     if tests is None:
         notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
     else:
         rows["prior_test"] = _prior_test(*tests, len(real.test))
+        if run.model.sampler is None and tests[0].accuracy > TOLD and tests[0].p_value < 0.01:
+            told = f"{tests[0].accuracy:.0%}"
+            notes.append(f"{told} of the codes are told from the prior's: samples come from codes that no image has, which vaekit fit-prior cures.")
     smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
     if smooth is not None:
         rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
     if condition is not None and condition.dim() == 1 and data.labels is not None and len(condition.unique()) > 1:
         rows |= _of_classes(images, condition, real, ruler.seed)
+    elif data.labels is not None and condition is None and run.model.encoder is not None:
+        notes.append("No train-on-synthetic accuracy: these samples have no classes. vaekit fit-prior --condition class gives them some.")
     if picture is not None:
         pictures.save(picture, nearest_pairs(images, copies, real))
     measures = {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows}
@@ -163,9 +175,11 @@ def _compared(ruler: Ruler) -> dict[str, Any]:
 
 
 def draw(run: Run, n: int, condition: Tensor | None, pixels: Pixels, seed: int, draws: Draws = Draws()) -> Shaped[Tensor, "n C H W"]:
-    """n samples on the CPU; the same for the same seed."""
+    """n samples on the CPU, within the range of the pixels as in a picture's file; the same for the same seed."""
     with seeded(run.model.device, seed, 0):
-        return run.model.sample(n, condition=condition, pixels=pixels, **draws._asdict()).cpu()
+        images = run.model.sample(n, condition=condition, pixels=pixels, **draws._asdict()).cpu()
+    levels = run.spec.levels
+    return images if levels is None else images.clamp(0, levels - 1)
 
 
 def nearest_pairs(images: Shaped[Tensor, "n C H W"], copies: Nearest, real: Real) -> Any:
