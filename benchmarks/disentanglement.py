@@ -224,7 +224,10 @@ def rank_all(jobs: list[Job], places: Places, core: int) -> None:
         runs = [job.run(places) for job in same]
         finished = all(any(job.key.items() <= row.items() and "error" not in row for row in rows) for job in same)
         known = any(key.items() <= row.items() and "udr" in row for row in rows)
-        if len(same) < 2 or known or not finished or not all((run / "model.safetensors").exists() for run in runs):
+        if len(same) < 2 or known or not finished:
+            continue
+        if not all((run / "model.safetensors").exists() for run in runs):
+            print(f"No UDR of {variant}: it needs the runs of all seeds, and not all of {', '.join(map(str, runs))} are there.", flush=True)
             continue
         ranked = python(core, str(Path(__file__).resolve()), "--rank", *map(str, runs))
         result = {"error": ranked.stderr.strip()[-500:]} if ranked.returncode else {"udr": json.loads(ranked.stdout)}
@@ -304,12 +307,12 @@ def table(rows: list[Row], agreed: dict[tuple[Any, ...], float]) -> list[str]:
 
 
 INTRODUCTION = (
-    "Recipes whose code is to stand for the factors that made the images, trained for the same time on one core on `shapes` at 32x32 (a white shape;",
+    "Recipes whose code is to stand for the factors that made the images, trained for about the same time on one core on `shapes` at 32x32 (a shape;",
     "its kind, scale, orientation, x and y are on the grid of factors of dSprites), with a code of ten dimensions. `python",
     "benchmarks/disentanglement.py` makes the rows, and writes this page from `benchmarks/disentanglement.jsonl`.",
     "",
-    "All but `annealed` start with a heavy divergence that falls to its weight over the first 60 % of the run (`--set start=`, 20 here); the rows",
-    "named `-constant` do not, as published: the published recipes with everything else equal.",
+    "All but `annealed` start with a heavy divergence that falls to its weight over the first 60 % of the run (`--set start=`, 20 here); the row",
+    "named `-constant` does not, as published: the published recipe with everything else equal.",
     "",
     "The measures are taken on the test split, of the posterior's means; 1 is perfect. Chance is 0.2 for the FactorVAE and BetaVAE scores, 0.5 for",
     "explicitness, and near 0 for MIG, SAP, IRS, DCI-D and DCI-C; modularity gives codes of noise about two thirds of its marks, and DCI-I is an",

@@ -355,12 +355,12 @@ def write_page(lines: list[Line], path: Path) -> None:
     for data in [*(d for d in TITLES if any(s.about["data"] == d for s in whole)), *dict.fromkeys(_others(whole))]:
         text += [f"## {TITLES.get(data, data)}", "", *([PROTOCOL[data], ""] if data in PROTOCOL else [])]
         text += [
-            "| | minutes | parameters | -ELBO, nats | bound, nats (samples) | bits/dim by -ELBO (by the bound) | read |",
-            "|---|---|---|---|---|---|---|",
+            "| | seed | minutes | parameters | -ELBO, nats | bound, nats (samples) | bits/dim by -ELBO (by the bound) | read |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         ours = [s for s in whole if s.about["data"] == data]
         text += [_row([s for s in ours if s.about["model"] == model]) for model in dict.fromkeys(s.about["model"] for s in ours)]
-        text += [f"| published: {name} | | | | {nats} | {bits} | {mark} |" for name, nats, bits, mark in PUBLISHED.get(data, [])]
+        text += [f"| published: {name} | | | | | {nats} | {bits} | {mark} |" for name, nats, bits, mark in PUBLISHED.get(data, [])]
         text.append("")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(text).rstrip() + "\n")
@@ -379,7 +379,16 @@ def _row(evaluations: list[Summary]) -> str:
     bits = "" if elbo is None or bound is None else f"{elbo:.4f} ({bound:.4f})"
     about = last.about
     minutes = "" if about["minutes"] is None else f"{about['minutes']:.1f}"
-    cells = (f"`{about['command']}`", minutes, f"{about['parameters'] / 1e6:.2f} M", f"{-last.elbo[0]:.2f} ± {last.elbo[1]:.2f}", bounds, bits, "")
+    cells = (
+        f"`{about['command']}`",
+        str(about["seed"]),
+        minutes,
+        f"{about['parameters'] / 1e6:.2f} M",
+        f"{-last.elbo[0]:.2f} ± {last.elbo[1]:.2f}",
+        bounds,
+        bits,
+        "",
+    )
     return f"| {' | '.join(cells)} |"
 
 
