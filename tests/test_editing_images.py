@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+import vaekit
 from tests.oracles.test_bounds import SIZE, linear_gaussian
 from tests.test_impute import MISSING, SEEN, conditional
 from tests.test_traverse import SCALES, Flatten, Identity, call, images, pixels
@@ -285,6 +287,30 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     args = ("inpaint", trained, folders[0] / "0.png", "--mask", tmp_path / "mask.png", "--how", "weighted", "--samples", 20, "--out", picture)
     assert call("edit", *args) == 0
     assert "outside_same True" in capfd.readouterr().out
+
+
+def test_layers_are_mixed_by_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run, picture = tmp_path / "ladder", tmp_path / "mix.png"
+    assert (
+        call("train", "digits", "--recipe", "ladder", "--scale", "0.25", "--epochs", "0.2", "--precision", "fp32", "--no-report", "--out", run) == 0
+    )
+    capfd.readouterr()
+    assert call("edit", "mix", run, "test:0", "test:1", "--json", "--out", picture) == 0
+    layers = len(supports(vaekit.load(run).model.latent))
+    assert [row["coarse_layers"] for row in told(capfd)["layers"]] == list(range(layers + 1)) and layers > 1
+    with Image.open(picture) as shown_:
+        assert shown_.width > (layers + 2) * (shown_.height - 16), "both ends, and a mix for each number of layers"
+
+
+def test_the_data_may_have_moved(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    about = json.loads((run / "run.json").read_text())
+    about["data"]["source"] = str(tmp_path / "gone")
+    (run / "run.json").write_text(json.dumps(about))
+    arguments = ("edit", "traverse", run, "test:0", "--principal", 2, "--out", tmp_path / "p.png")
+    assert call(*arguments) == 2 and "is gone: name where they are now" in capfd.readouterr().err
+    assert call(*arguments, "--data", "digits") == 0 and (tmp_path / "p.png").exists()
 
 
 def test_what_the_commands_refuse(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

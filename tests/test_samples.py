@@ -17,7 +17,7 @@ from vaekit.evaluation.samples import MEASURES, compare, frechet_distance, measu
 from vaekit.evaluation.samples.aggregate import aggregate_test, conditions, held_out
 from vaekit.evaluation.samples.pyramid import PyramidSpace
 from vaekit.evaluation.samples.quality import _of_classes, draw
-from vaekit.evaluation.samples.real import real_images
+from vaekit.evaluation.samples.real import distinct, real_images
 from vaekit.evaluation.samples.ruler import Ruler
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
 
@@ -57,6 +57,21 @@ def test_one_held_out_split_is_halved() -> None:
     assert real.names == ("images of one half of the validation split", "images of the other half of the validation split")
     with pytest.raises(UserError, match="has only 45 held-out images"):
         real_images(open_data(x[:100], validation_data=x[170:]), 1000)
+
+
+def test_copies_are_left_out_where_neighbours_would_be_copies() -> None:
+    """A few copies are as the data are; an image that is there eight times has neighbours at no distance."""
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (150, 1, 4, 4), dtype=torch.uint8)
+    few, many = images[:20].repeat_interleave(3, dim=0), torch.cat([images, images[:5].repeat(20, 1, 1, 1)])
+    data = open_data(few, validation_data=many)
+    rows, train = data.index("validation"), data.index("train")
+    kept = distinct(data, rows)
+    assert len(rows) == 250 and torch.equal(data.pixels(kept), images)
+    assert torch.equal(distinct(data, train), train)
+    real = real_images(data, 50)
+    assert len(real.test) == len(real.other) == 50 and "exact copies" in real.notes[0]
+    assert len(data.pixels(real.test).flatten(1).unique(dim=0)) == 50
 
 
 def test_what_stands_beside_what() -> None:

@@ -30,7 +30,7 @@ from vaekit.evaluation.samples import measure_samples
 from vaekit.evaluation.samples.compare import compare
 from vaekit.export.codes import write_codes
 from vaekit.export.target import target
-from vaekit.given import reopen, told
+from vaekit.given import reopen, told, with_prior
 from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
@@ -348,7 +348,7 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
     run = run if isinstance(run, Run) else load(run)
     watcher, dataset = watcher or Bar(), reopen(run, data)
     with _seeded("init", int(options.get("seed") or 0)):
-        fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=watcher.reading, **options)
+        fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=lambda done, total: watcher.reading(done, total or done), **options)
     if os.environ.get("RANK", "0") == "0":
         pictures.save(run.path / "samples-fitted.png", _samples(run, dataset))
     return fitted
@@ -384,5 +384,6 @@ __all__ = [
     "reopen",
     "sample",
     "traverse",
+    "with_prior",
     "write_report",
 ]

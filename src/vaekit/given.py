@@ -10,6 +10,10 @@ from vaekit.data import Dataset, DataSpec, open_data
 from vaekit.errors import UserError
 from vaekit.networks import AttributeCondition
 from vaekit.run import Run
+from vaekit.saving import load_model
+
+OWN = "own"
+"""The prior that a model was trained with."""
 
 
 def reopen(run: Run, data: Any = None) -> Dataset:
@@ -40,6 +44,20 @@ def reopen(run: Run, data: Any = None) -> Dataset:
         theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
         raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
     return dataset
+
+
+def with_prior(run: Run, name: str | None) -> Run:
+    """The run with another prior behind its samples, in memory alone: "own" for the model's, or a fitted one by the name of its folder.
+
+    None leaves it as it is. Raises `UserError` for a prior that is not there.
+    """
+    if name is None:
+        return run
+    fitted = {path.parent.name: path for path in sorted(run.path.glob("priors/*/model.safetensors"))}
+    if name != OWN and name not in fitted:
+        raise UserError(f"{run.path} has no prior '{name}': there are {', '.join((OWN, *fitted))}.")
+    run.model.sampler = None if name == OWN else load_model(fitted[name])[0].to(run.model.device)
+    return run
 
 
 def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> torch.Tensor | None:

@@ -132,6 +132,22 @@ def test_a_stopped_fit_is_the_same_fit(runs: Path, tmp_path: Path, monkeypatch: 
     assert all(torch.equal(whole[k], stopped[k]) for k in whole)
 
 
+def test_samples_of_another_prior(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(runs / "flat", tmp_path / "flat", ignore=shutil.ignore_patterns("priors"))
+    run = vaekit.load(tmp_path / "flat")
+    own = api.sample(api.with_prior(run, "own"), 3)
+    api.fit_prior(run, "gmm", epochs=0.1, watcher=Silent())
+    gmm = api.sample(vaekit.load(run.path), 3)
+    api.fit_prior(run, "flow-matching", epochs=0.1, watcher=Silent())
+    last = api.sample(vaekit.load(run.path), 3)
+    assert not torch.equal(gmm, last)
+    for name, images in (("own", own), ("gmm", gmm), ("flow-matching", last)):
+        assert torch.equal(api.sample(api.with_prior(vaekit.load(run.path), name), 3), images), name
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", str(run.path), "--prior", "flow"])
+    assert stop.value.code == 2 and "there are own, flow-matching, gmm" in capsys.readouterr().err
+
+
 def test_other_last_bits_of_the_codes_go_on_with_the_same_fit(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As another number of threads gives them; figures of the fit before are known to be that, though."""
     shutil.copytree(runs / "flat", tmp_path / "flat", ignore=shutil.ignore_patterns("priors"))

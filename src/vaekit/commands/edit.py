@@ -30,6 +30,7 @@ Steps = Annotated[int, typer.Option(help="Images in a row.")]
 Mask = Annotated[Path | None, typer.Option(help="A picture that is white in the part that is meant, black elsewhere.")]
 Hide = Annotated[str | None, typer.Option(help="x,y,width,height of that part, in pixels of the model's images.")]
 Feather = Annotated[int, typer.Option(help="Pixels at the inner side of the part's edge over which the original passes into the edited image.")]
+Data = Annotated[str | None, typer.Option(help="The data of SPLIT:ROW and of labels, where they are not the run's own or have moved.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The picture: a strip (.png), or an animation (.gif).")]
 
 
@@ -42,12 +43,13 @@ def interpolate(
     steps: Steps = 9,
     weight: Annotated[float, typer.Option(help="Of the prior, for --how density: the higher, the more the path is bent.")] = 1.0,
     class_: Klass = None,
+    data: Data = None,
     out_: Out = Path("interpolation.png"),
     json_: Json = False,
 ) -> None:
     """Go from one image to another: the reconstructions of both, and what lies between them."""
     loaded = api.load(run)
-    path = editing.interpolate(loaded.model, _read(loaded, [a], class_), _read(loaded, [b], class_), steps, how, weight)
+    path = editing.interpolate(loaded.model, _read(loaded, [a], class_, data), _read(loaded, [b], class_, data), steps, how, weight)
     editing.save_strip(out_, path.images, loaded.spec)
     figures: dict[str, Any] = {"how": how, "steps": steps}
     if path.log_p is not None:
@@ -66,6 +68,7 @@ def traverse(
     steps: Steps = 9,
     limit: Annotated[int, typer.Option(help="Training images that the principal directions are found from.")] = 2000,
     class_: Klass = None,
+    data: Data = None,
     out_: Out = Path("traversal.png"),
     json_: Json = False,
 ) -> None:
@@ -73,13 +76,13 @@ def traverse(
     if (principal is None) == (not dim):
         raise UserError("Say what to go along in one way: --dim N (may be repeated), or --principal N.")
     loaded = api.load(run)
-    batch = _read(loaded, [image], class_)
+    batch = _read(loaded, [image], class_, data)
     figures: dict[str, Any] = {"span": span, "steps": steps}
     if principal is None:
         images = editing.traverse(loaded.model, batch, dim or [], span, steps)[0]
         figures["dimensions"] = dim
     else:
-        codes = editing.codes_of(loaded.model, api.reopen(loaded).batches("train", 128), limit)
+        codes = editing.codes_of(loaded.model, api.reopen(loaded, data).batches("train", 128), limit)
         found = editing.principal_directions(codes, principal)
         images = editing.walk(loaded.model, batch, found, span, steps)[0]
         figures |= {"share_of_variance": _rounded(found.share), "deviations": _rounded(found.deviations)}
@@ -101,14 +104,14 @@ def attribute(
     mask: Mask = None,
     hide: Hide = None,
     feather: Feather = 0,
-    data: Annotated[str | None, typer.Option(help="Other data with labels than the run's own.")] = None,
+    data: Data = None,
     class_: Klass = None,
     out_: Out = Path("attribute.png"),
     json_: Json = False,
 ) -> None:
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
     loaded = api.load(run)
-    batch, sizes = _read(loaded, images, class_), _numbers(strengths)
+    batch, sizes = _read(loaded, images, class_, data), _numbers(strengths)
     found = _attribute(loaded, to, since, tuple(apart or ()), yes, no, how, data, class_)
     part = None if mask is None and hide is None else _part(loaded, mask, hide)
     shown, _ = _along(loaded, batch, found.direction, sizes, part, feather)
@@ -147,7 +150,7 @@ def _attribute(
         raise UserError("--from and --apart name classes or attributes of the data, which goes with --to NAME.")
     if not (yes and no):
         raise UserError(ONE_WAY)
-    return editing.from_examples(run.model, _read(run, yes, class_), _read(run, no, class_), how)
+    return editing.from_examples(run.model, _read(run, yes, class_, data), _read(run, no, class_, data), how)
 
 
 @edit.command()
@@ -157,12 +160,13 @@ def arithmetic(
     b: Annotated[str, typer.Argument(help="What is taken away.", metavar="B")],
     c: Annotated[str, typer.Argument(help="What is added.", metavar="C")],
     class_: Klass = None,
+    data: Data = None,
     out_: Out = Path("arithmetic.png"),
     json_: Json = False,
 ) -> None:
     """A - B + C: what A has and B has not, given to C."""
     loaded = api.load(run)
-    batches = [_read(loaded, [name], class_) for name in (a, b, c)]
+    batches = [_read(loaded, [name], class_, data) for name in (a, b, c)]
     result = editing.arithmetic(loaded.model, *batches)
     own = [loaded.model.reconstruct(batch).float().cpu() for batch in batches]
     editing.save_strip(out_, torch.stack([*own, result], dim=1), loaded.spec, ["A", "- B", "+ C", "="])
@@ -176,12 +180,13 @@ def mix(
     fine: Annotated[str, typer.Argument(help="The image that the fine layers are of.", metavar="FINE")],
     layers: Annotated[list[int] | None, typer.Option(help="How many layers are coarse; may be repeated, all numbers if not given.")] = None,
     class_: Klass = None,
+    data: Data = None,
     out_: Out = Path("mix.png"),
     json_: Json = False,
 ) -> None:
     """Coarse layers from one image, fine layers from another, for a model with several layers."""
     loaded = api.load(run)
-    above, below = _read(loaded, [coarse], class_), _read(loaded, [fine], class_)
+    above, below = _read(loaded, [coarse], class_, data), _read(loaded, [fine], class_, data)
     ends = [loaded.model.reconstruct(batch).float().cpu() for batch in (above, below)]
     counts = layers or list(range(len(loaded.model.encode(above)) + 1))
     images = [editing.mix(loaded.model, above, below, count) for count in counts]
@@ -205,13 +210,14 @@ def inpaint(
     steps: Annotated[int, typer.Option(help="Of each chain, for --how chains: more is closer to the model's own belief.")] = 60,
     feather: Annotated[int, typer.Option(help="Pixels at the edge through which the image's own hidden pixels show; 0 uses none of them.")] = 0,
     class_: Klass = None,
+    data: Data = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out_: Out = Path("inpainted.png"),
     json_: Json = False,
 ) -> None:
     """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
     loaded = api.load(run)
-    batch = _read(loaded, images, class_)
+    batch = _read(loaded, images, class_, data)
     hidden = _part(loaded, mask, hide).expand(len(batch), -1, -1, -1)
     found = editing.inpaint(
         loaded.model,
@@ -255,8 +261,8 @@ def _hits(run: Run, batch: Batch, found: editing.Attribute, sizes: list[float], 
     return [{"strength": size} | editing.edit_report(run.model, measured, moved[:, i], **options) for i, size in enumerate(sizes)]
 
 
-def _read(run: Run, names: list[str], class_: str | None) -> Batch:
-    """Image files, folders of them and rows of the run's own data, as one batch in the form of the data."""
+def _read(run: Run, names: list[str], class_: str | None, data: str | None) -> Batch:
+    """Image files, folders of them and rows of the run's own data (which are now at `data`), as one batch in the form of the data."""
     told = run.model.condition is not None
     api.told(run, class_, 1)  # a class that there is not is said, whatever the images are
     parts: list[Batch] = []
@@ -264,7 +270,7 @@ def _read(run: Run, names: list[str], class_: str | None) -> Batch:
     for name in names:
         split, _, row = name.partition(":")
         if split in SPLITS and row and not Path(name).exists():
-            dataset = dataset or api.reopen(run)
+            dataset = dataset or api.reopen(run, data)
             size = dataset.size(split)
             if not row.isdigit() or int(row) >= size:
                 raise UserError(f"The {split} split has the images {split}:0 to {split}:{size - 1}, and not '{name}'.")

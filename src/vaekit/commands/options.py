@@ -27,6 +27,10 @@ Klass = Annotated[
 ]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior: below 1, safer images; above, stranger ones.")]
 Guidance = Annotated[float, typer.Option(help="How much the class counts, for a fitted prior that is told it: above 1, more typical images.")]
+Prior = Annotated[
+    str | None,
+    typer.Option(help="own for the model's, or one of those in RUN/priors; the one that was fitted last if there is one.", show_default=False),
+]
 Top = Annotated[int | None, typer.Option(help="Draw each index of a codebook from its likeliest few alone, with a fitted prior.")]
 
 

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaekit import api
-from vaekit.commands.options import Guidance, Json, Pixels, RunFolder, Seed, Temperature, Top, console, out
+from vaekit.commands.options import Guidance, Json, Pixels, Prior, RunFolder, Seed, Temperature, Top, console, out
 from vaekit.evaluation.samples import MEASURES, Draws, measure_samples
 from vaekit.saving import save_json
 
@@ -26,6 +26,7 @@ def quality(
     data: Annotated[str | None, typer.Argument(help="Other data than the run's own.", metavar="[DATA]")] = None,
     n: Number = 10_000,
     pixels: Shown = Pixels.mean,
+    prior: Prior = None,
     temperature: Temperature = 1.0,
     guidance: Guidance = 1.0,
     top: Top = None,
@@ -40,11 +41,13 @@ def quality(
 
     For the run's own data, and samples as they come, the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
     """
-    loaded = api.load(run)
+    loaded = api.with_prior(api.load(run), prior)
     draws = Draws(temperature, guidance, top)
     with console.status("measuring samples"):
         figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_, draws=draws)
-    if data is None and draws == Draws():
+    if prior is not None:
+        figures["prior"] = prior
+    if data is None and draws == Draws() and prior is None:
         save_json(loaded.path / "quality.json", figures)  # for the report
     if json_:
         print(json.dumps(figures, indent=2, allow_nan=False))

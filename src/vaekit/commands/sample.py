@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from vaekit import api, pictures
-from vaekit.commands.options import Guidance, Klass, Pixels, RunFolder, Seed, Temperature, Top
+from vaekit.commands.options import Guidance, Klass, Pixels, Prior, RunFolder, Seed, Temperature, Top
 
 
 def sample(
     run: RunFolder,
     n: Annotated[int, typer.Option("-n", "--number", help="How many images.")] = 64,
     class_: Klass = None,
+    prior: Prior = None,
     temperature: Temperature = 1.0,
     guidance: Guidance = 1.0,
     top: Top = None,
@@ -22,7 +23,7 @@ def sample(
     out_: Annotated[str, typer.Option("--out", "-o", help="A picture (grid.png), or a folder (ending in /) for one file per image.")] = "samples.png",
 ) -> None:
     """Draw new images from a trained model."""
-    loaded = api.load(run)
+    loaded = api.with_prior(api.load(run), prior)
     images = api.sample(loaded, n, condition=class_, temperature=temperature, pixels=pixels.value, seed=seed, guidance=guidance, top=top)
     _write(out_, images, loaded.spec)
 

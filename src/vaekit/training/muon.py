@@ -127,11 +127,11 @@ def hidden_matrices(module: nn.Module, dense: bool = True) -> dict[Tensor, int]:
     gated = {id(m.linear) for m in module.modules() if isinstance(m, GatedDense)}
     found: dict[Tensor, int] = {}
     for layer in module.modules():
+        w = layer.weight if isinstance(layer, LAYERS) else None
         # A weight that is computed from others (a spectral norm's) is no parameter.
-        own = isinstance(layer, LAYERS) and isinstance(layer.weight, nn.Parameter) and layer.weight.requires_grad
-        if own and (dense or layer.weight.dim() > 2):
+        if isinstance(w, nn.Parameter) and w.requires_grad and (dense or w.dim() > 2):
             count = 2 if id(layer) in gated else 1
-            rows, columns = layer.weight.shape[0] // count, layer.weight[0].numel()
-            if min(layer.weight.shape[:2]) >= NARROWEST and max(rows, columns) < WIDEST * min(rows, columns):
-                found[layer.weight] = count
+            rows, columns = w.shape[0] // count, w[0].numel()
+            if min(w.shape[:2]) >= NARROWEST and max(rows, columns) < WIDEST * min(rows, columns):
+                found[w] = count
     return found

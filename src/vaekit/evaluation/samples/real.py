@@ -1,6 +1,7 @@
 """The real images that samples are measured beside: two held-out sets of one size, and the training images."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +13,7 @@ from torch import Tensor
 from vaekit.data import Dataset, DataSpec
 from vaekit.data.binarize import EVALUATION_SEED, binarize
 from vaekit.errors import UserError
+from vaekit.evaluation.samples.neighbours import K
 from vaekit.pictures import unit
 
 Pixels = Literal["mean", "draw"]
@@ -104,13 +106,32 @@ def real_images(data: Dataset, n: int, pixels: Pixels = "mean", seed: int = 0) -
         whole = torch.cat([test, other])
         test, other = whole[: len(whole) // 2], whole[len(whole) // 2 :]
         names = (f"images of one half of the {only} split", f"images of the other half of the {only} split")
+    found = len(test[: 2 * n]) + len(other[: 2 * n])
+    test, other = distinct(data, test[: 2 * n]), distinct(data, other[: 2 * n])
+    copies = found - len(test) - len(other)
     m = min(n, len(test), len(other))
     if m < FEWEST:
         raise UserError(f"'{data.name}' has only {m} held-out images in its smaller set, and at least {FEWEST} are needed: name larger data.")
     notes = [] if m == n else [f"{m} images instead of {n}: there are no more held-out ones in each of the two sets."]
+    if copies:
+        notes.append(f"{copies} of {found} held-out images are exact copies of others and were left out: neighbours would be at no distance.")
     if len(shuffled["train"]) > TRAINING:
         notes.append(f"Copies were looked for among {TRAINING} of the {len(shuffled['train'])} training images.")
     return Real(data, pixels, test[:m], other[:m], shuffled["train"][:TRAINING], names, notes)
 
 
-__all__ = ["Pixels", "Real", "real_images"]
+def distinct(data: Dataset, rows: Int[Tensor, "n"]) -> Int[Tensor, "m"]:
+    """The rows without exact copies, where some image is there more than `K` times: its neighbours would all be itself. All of them elsewhere."""
+    counts: Counter[bytes] = Counter()
+    first = torch.zeros(len(rows), dtype=torch.bool)
+    place = 0
+    for part in rows.split(CHUNK):
+        for image in data.pixels(part).numpy():
+            key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            first[place] = counts[key] == 0
+            counts[key] += 1
+            place += 1
+    return rows[first] if max(counts.values(), default=0) > K else rows
+
+
+__all__ = ["Pixels", "Real", "distinct", "real_images"]
