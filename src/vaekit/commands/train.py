@@ -70,7 +70,9 @@ def train(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.", rich_help_panel="Training")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel="Training")] = None,
-    optimizer: Annotated[str | None, typer.Option(help=choice(OPTIMIZERS), rich_help_panel="Training")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help=f"{choice(OPTIMIZERS)} (of convolutions alone, nearly free).", rich_help_panel="Training")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help=f"Of the learning rate: {choice(SCHEDULES)}.", rich_help_panel="Training")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="On matrices and kernels.", rich_help_panel="Training")] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the averaged weights per step; 0 for none.", rich_help_panel="Training")] = None,
