@@ -393,7 +393,8 @@ def _row(evaluations: list[Summary]) -> str:
 
 
 def _rounded(s: Summary) -> str:
-    return "" if s.about["precision"] == "fp32" else f", {s.about['precision']}"
+    device = s.about.get("device", "cpu")
+    return ("" if s.about["precision"] == "fp32" else f", {s.about['precision']}") + ("" if device == "cpu" else f", {device}")
 
 
 if __name__ == "__main__":

@@ -269,7 +269,8 @@ def test_other_images_are_not_compared(grey: vaekit.Run, bits: vaekit.Run) -> No
 
 def test_one_class_is_measured_without_a_classifier(tmp_path: Path) -> None:
     data = vaekit.open_data("digits")
-    ones = data.pixels(torch.nonzero(data.labels == 1).flatten()).repeat(6, 1, 1, 1)
+    some = data.pixels(torch.nonzero(data.labels == 1).flatten())
+    ones = torch.cat([(some + k).clamp(max=16) for k in range(6)])
     two = vaekit.open_data((ones, torch.tensor([0] * (len(ones) - 1) + [1])), condition="class")
     run = vaekit.fit("mlp", two, scale=0.05, latent=2, epochs=0.1, precision="fp32")
     found = measure_samples(run, two, n=50, seed=1)["measures"]

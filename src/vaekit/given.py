@@ -56,6 +56,7 @@ def with_prior(run: Run, name: str | None) -> Run:
     fitted = {path.parent.name: path for path in sorted(run.path.glob("priors/*/model.safetensors"))}
     if name != OWN and name not in fitted:
         raise UserError(f"{run.path} has no prior '{name}': there are {', '.join((OWN, *fitted))}.")
+    run.chosen = name
     run.model.sampler = None if name == OWN else load_model(fitted[name])[0].to(run.model.device)
     return run
 

@@ -27,6 +27,7 @@ class Run:
         self.best = self.checkpoints / "best.safetensors"
         self.final = self.path / "model.safetensors"
         self._json = self.path / "run.json"
+        self.chosen: str | None = None  # the prior that samples come from, where it is not the last one that was fitted
         self._metrics = self.path / "metrics.jsonl"
 
     def __repr__(self) -> str:

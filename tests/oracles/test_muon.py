@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.contracts.examples import spec_of
+from vaekit.errors import UserError
 from vaekit.networks.blocks import GatedDense
 from vaekit.recipes import build_recipe
 from vaekit.training import Training
@@ -148,8 +149,18 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path: Path) -> None
         assert torch.equal(a, b)
 
 
-def test_a_network_without_hidden_matrices_has_adam_alone() -> None:
-    assert type(make_optimizer(nn.Linear(4, 4), Training(optimizer="muon"))) is torch.optim.AdamW
+def test_a_network_without_hidden_matrices_is_refused() -> None:
+    with pytest.raises(UserError, match="--optimizer muon finds no matrices"):
+        make_optimizer(nn.Linear(4, 4), Training(optimizer="muon"))
+    with pytest.raises(UserError, match="--optimizer muon-kernels finds no matrices"):
+        make_optimizer(build_recipe("mlp", spec_of([1, 28, 28])).model, Training(optimizer="muon-kernels"))
+
+
+def test_masked_layers_and_narrow_halves_are_adams() -> None:
+    flow = build_recipe("iaf", spec_of([1, 28, 28])).model
+    masked = [m.weight for m in flow.modules() if isinstance(m, nn.Linear) and hasattr(m, "mask")]
+    assert masked and not set(masked) & set(hidden_matrices(flow))
+    assert hidden_matrices(GatedDense(24, 10)) == {}
 
 
 def test_weights_that_are_computed_or_frozen_are_left_alone_and_there_may_be_nothing_else() -> None:

@@ -45,8 +45,6 @@ def quality(
     draws = Draws(temperature, guidance, top)
     with console.status("measuring samples"):
         figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_, draws=draws)
-    if prior is not None:
-        figures["prior"] = prior
     if data is None and draws == Draws() and prior is None:
         save_json(loaded.path / "quality.json", figures)  # for the report
     if json_:

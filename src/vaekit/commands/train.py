@@ -71,10 +71,16 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.", rich_help_panel="Training")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel="Training")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help=f"{choice(OPTIMIZERS)} (of convolutions alone, nearly free).", rich_help_panel="Training")
+        str | None,
+        typer.Option(
+            help=f"{choice(OPTIMIZERS)}. muon: equal steps in all directions of hidden matrices, AdamW else; -kernels: of convolutions alone.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help=f"Of the learning rate: {choice(SCHEDULES)}.", rich_help_panel="Training")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="On matrices and kernels.", rich_help_panel="Training")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="On matrices and kernels; adam and adamax add it to the gradient.", rich_help_panel="Training")
+    ] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the averaged weights per step; 0 for none.", rich_help_panel="Training")] = None,
     clip: Annotated[float | None, typer.Option(help="Limit on the gradient's norm, in nats.", rich_help_panel="Training")] = None,
     skip: Annotated[

@@ -55,6 +55,8 @@ class Causal(Likelihood):
         self.kind = pixel.kind  # type: ignore[misc]
         if reach < 1:
             raise UserError(f"The reach is at least one pixel, and not {reach}.")
+        if width < 1 or context < 0 or blocks < 0:
+            raise UserError(f"The causal network has a width of at least 1, not {width}, and no negative context ({context}) or blocks ({blocks}).")
         self.pixel, self.image_channels, self.context, self.reach = pixel, channels, context, reach
         self.own = pixel.channels(channels)
         self.before = nn.Parameter(torch.empty(width, channels, reach + 1, 2 * reach + 1))

@@ -55,7 +55,9 @@ class Counters:
     averaged: int = 0
     best: float | None = None
     seconds: float = 0.0
-    """Of training, validation not counted."""
+    """Of the steps, validation not counted."""
+    start: float = 0.0
+    """Seconds of what the data fill at the start: most of a mixture's fit."""
 
 
 class Trainer:
@@ -134,7 +136,7 @@ class Trainer:
             seed_step(self.training.seed, 0, -1)
             began = time.perf_counter()
             self.task.initialize(self.data.batch("train", rows, seed=self.training.seed).to(self.device))
-            self.counters.seconds += time.perf_counter() - began  # a mixture's start is most of its fit
+            self.counters.start = time.perf_counter() - began
             if self.average is not None:
                 self.average = Average(self.model, self.training.ema)
             # A clean start even after a kill that came between run.json and the first checkpoint.
@@ -191,7 +193,10 @@ class Trainer:
         if self.accelerator.is_main_process:
             copy_file(self.run.best, self.run.final)
             self.run.describe(
-                finished=True, seconds=round(self.counters.seconds, 3), skipped_steps=self.counters.skipped, rollbacks=self.counters.rollbacks
+                finished=True,
+                seconds=round(self.counters.seconds + self.counters.start, 3),
+                skipped_steps=self.counters.skipped,
+                rollbacks=self.counters.rollbacks,
             )
         self.accelerator.wait_for_everyone()
         self.run.__dict__.pop("model", None)

@@ -80,7 +80,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(m: Float[Tensor, "N r c"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "N r c"]:
-    r"""About U V^T for each matrix m = U S V^T: singular values are moved to between 0.68 and 1.14, those below some hundredths of the norm less far.
+    r"""About U V^T for each matrix m = U S V^T: singular values are moved to between 0.68 and 1.14, those below a thousandth of the norm less far.
 
     Newton and Schulz's iteration X <- p(X X^T) X with p(A) = a + b A + c A^2, from X = m / |m|. Where a matrix is much wider than high (or the other
     way round), on its Gram matrix alone, with which all of the polynomials commute: A <- p(A) A p(A), P <- p(A) P, and X = P X at the end; that takes
@@ -121,17 +121,17 @@ def _polynomial(gram: Float[Tensor, "N r r"]) -> Float[Tensor, "N r r"]:
 def hidden_matrices(module: nn.Module, dense: bool = True) -> dict[Tensor, int]:
     """The weights of linear layers (if `dense`) and convolutions between hidden features, and how many matrices each is: a gated layer is two.
 
-    A layer with fewer than `NARROWEST` features on a side is not between hidden ones, and one that is `WIDEST` times as wide as high or more writes
-    or reads pixels.
+    Left out is what has fewer than `NARROWEST` features on a side (an image's channels, a pixel's parameters) or is `WIDEST` times as wide as high or
+    more (a dense layer that writes several numbers for each pixel), and what is masked, since an orthogonal step does not keep to the mask.
     """
     gated = {id(m.linear) for m in module.modules() if isinstance(m, GatedDense)}
     found: dict[Tensor, int] = {}
     for layer in module.modules():
         w = layer.weight if isinstance(layer, LAYERS) else None
         # A weight that is computed from others (a spectral norm's) is no parameter.
-        if isinstance(w, nn.Parameter) and w.requires_grad and (dense or w.dim() > 2):
+        if isinstance(w, nn.Parameter) and w.requires_grad and (dense or w.dim() > 2) and not hasattr(layer, "mask"):
             count = 2 if id(layer) in gated else 1
             rows, columns = w.shape[0] // count, w[0].numel()
-            if min(w.shape[:2]) >= NARROWEST and max(rows, columns) < WIDEST * min(rows, columns):
+            if min(rows, w.shape[1]) >= NARROWEST and max(rows, columns) < WIDEST * min(rows, columns):
                 found[w] = count
     return found

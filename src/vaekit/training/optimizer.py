@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from vaekit.errors import UserError
 from vaekit.part import Part
 from vaekit.training.muon import Muon, hidden_matrices
 from vaekit.training.options import Training
@@ -17,6 +18,8 @@ def make_optimizer(module: nn.Module, training: Training, precision: str = "fp32
     """
     places = {id(getattr(part, name)) for part in module.modules() if isinstance(part, Part) for name in part.undecayed}
     hidden = hidden_matrices(module, dense=training.optimizer == "muon") if training.optimizer.startswith("muon") else {}
+    if training.optimizer.startswith("muon") and not hidden:
+        raise UserError(f"--optimizer {training.optimizer} finds no matrices between hidden features to move in this network: choose adamw.")
     learned = [p for p in module.parameters() if p.requires_grad and p not in hidden]
     matrices = [p for p in learned if p.dim() >= 2 and id(p) not in places]
     others = [p for p in learned if p.dim() < 2 or id(p) in places]

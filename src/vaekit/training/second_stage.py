@@ -13,7 +13,7 @@ from vaekit.data.cache import digest
 from vaekit.editing.codes import supports
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Progress, passes
-from vaekit.latents.fitted import Fitted
+from vaekit.latents.fitted import UNFITTED, Fitted
 from vaekit.model import VAE
 from vaekit.networks import ClassCondition
 from vaekit.output import Batch
@@ -109,7 +109,7 @@ def fit_prior(
     if condition not in (None, "class"):
         raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
     place = supports(model.latent)[0]
-    if place in ("sphere", "ball", "categories"):
+    if place in UNFITTED:
         form = "points of a simplex (relaxed categories)" if place == "categories" else f"points of a {place}"
         raise UserError(f"The codes of this model are {form}, and a fitted prior would draw codes off it: its own prior stays.")
     if condition == "class" and model.condition is not None and not isinstance(model.condition, ClassCondition):

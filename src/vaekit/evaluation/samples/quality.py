@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vaekit import pictures
 from vaekit.data import Dataset
+from vaekit.editing.codes import supports
 from vaekit.evaluation.passes import seeded
 from vaekit.evaluation.samples.aggregate import aggregate_test, conditions
 from vaekit.evaluation.samples.choose import choose
@@ -19,6 +20,7 @@ from vaekit.evaluation.samples.ruler import Figure, Ruler
 from vaekit.evaluation.samples.space import Space
 from vaekit.evaluation.samples.synthetic import learnt
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
+from vaekit.latents.fitted import UNFITTED
 from vaekit.likelihoods import Causal
 from vaekit.run import Run
 
@@ -111,15 +113,15 @@ def measure_samples(
     if figures["density"].value > CROWDED * ruler.floor["density"].value:
         notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
     if real.pixels == "mean" and isinstance(run.model.likelihood, Causal):
-        notes.append(
-            "A mean of this model is that of each pixel given the ones drawn before it: it has their texture, and two of the same code differ."
-        )
+        notes.append("The mean of an image is here that of each pixel given drawn pixels before it: it has texture, and two of one code differ.")
+    fittable = run.model.encoder is not None and supports(run.model.latent)[0] not in UNFITTED
+    known = data.labels is not None and bool((data.labels >= 0).all())
     tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
     if tests is None:
         notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
     else:
         rows["prior_test"] = _prior_test(*tests, len(real.test))
-        if run.model.sampler is None and tests[0].accuracy > TOLD and tests[0].p_value < 0.01:
+        if fittable and run.model.sampler is None and tests[0].accuracy > TOLD and tests[0].p_value < 0.01:
             told = f"{tests[0].accuracy:.0%}"
             notes.append(f"{told} of the codes are told from the prior's: samples come from codes that no image has, which vaekit fit-prior cures.")
     smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
@@ -127,12 +129,12 @@ def measure_samples(
         rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
     if condition is not None and condition.dim() == 1 and data.labels is not None and len(condition.unique()) > 1:
         rows |= _of_classes(images, condition, real, ruler.seed)
-    elif data.labels is not None and condition is None and run.model.encoder is not None:
+    elif condition is None and fittable and known and len(data.spec.classes) > 1:
         notes.append("No train-on-synthetic accuracy: these samples have no classes. vaekit fit-prior --condition class gives them some.")
     if picture is not None:
         pictures.save(picture, nearest_pairs(images, copies, real))
     measures = {name: rows[name] | {"better": about.better} for name, about in MEASURES.items() if name in rows}
-    prior = run.description.get("prior")
+    prior = run.description.get("prior") if run.chosen is None else {"kind": run.chosen}
     return {
         "run": str(run.path),
         "data": data.name,

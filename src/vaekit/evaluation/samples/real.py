@@ -21,6 +21,8 @@ FEWEST = 50
 """Images in a set: below, no figure says anything."""
 TRAINING = 50_000
 """Images among which copies are looked for; of more, that many at random."""
+LOOKED_AT = 20_000
+"""Held-out images among which copies are looked for, where no more are asked for."""
 CHUNK = 2000
 
 
@@ -106,12 +108,14 @@ def real_images(data: Dataset, n: int, pixels: Pixels = "mean", seed: int = 0) -
         whole = torch.cat([test, other])
         test, other = whole[: len(whole) // 2], whole[len(whole) // 2 :]
         names = (f"images of one half of the {only} split", f"images of the other half of the {only} split")
-    found = len(test[: 2 * n]) + len(other[: 2 * n])
-    test, other = distinct(data, test[: 2 * n]), distinct(data, other[: 2 * n])
+    few = max(2 * n, LOOKED_AT)
+    found = len(test[:few]) + len(other[:few])
+    test, other = distinct(data, test[:few]), distinct(data, other[:few])
     copies = found - len(test) - len(other)
     m = min(n, len(test), len(other))
     if m < FEWEST:
-        raise UserError(f"'{data.name}' has only {m} held-out images in its smaller set, and at least {FEWEST} are needed: name larger data.")
+        what = "different held-out images" if copies else "held-out images"
+        raise UserError(f"'{data.name}' has only {m} {what} in its smaller set, and at least {FEWEST} are needed: name larger data.")
     notes = [] if m == n else [f"{m} images instead of {n}: there are no more held-out ones in each of the two sets."]
     if copies:
         notes.append(f"{copies} of {found} held-out images are exact copies of others and were left out: neighbours would be at no distance.")
