@@ -19,11 +19,12 @@ from tests.test_impute import MISSING, SEEN, conditional
 from tests.test_traverse import SCALES, Flatten, Identity, call, images, pixels
 from vaekit import editing
 from vaekit.data import DataSpec, open_data
-from vaekit.editing.codes import supports, vectors
+from vaekit.editing.codes import vectors
 from vaekit.editing.keep import blend_weights
 from vaekit.errors import UserError
 from vaekit.latents import DensityPrior, Flat
 from vaekit.latents.posteriors import PointPosterior
+from vaekit.latents.support import supports
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.output import Batch

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from vaekit.editing.codes import supports
 from vaekit.evaluation.annealed import LIMITS, PILOTS, TARGET, path_of, temperatures, transition, tuned_steps
 from vaekit.evaluation.passes import seeded
 from vaekit.latents import Flat
+from vaekit.latents.support import supports
 from vaekit.model import VAE, evaluating
 from vaekit.output import Batch, fold
 

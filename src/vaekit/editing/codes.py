@@ -8,10 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaekit.errors import UserError
-from vaekit.latents import Flat, Latent
-from vaekit.latents.labelled import LabelledCategories
-from vaekit.latents.ladder import Ladder
-from vaekit.latents.product import Product
+from vaekit.latents.support import supports
 from vaekit.model import VAE, Code
 from vaekit.output import Batch
 
@@ -33,17 +30,6 @@ class Layout:
         """One code for each layer, in its own shape."""
         parts = z.split([math.prod(shape) for shape in self.shapes], dim=1)
         return tuple(part.reshape(len(z), *shape) for part, shape in zip(parts, self.shapes, strict=True))
-
-
-def supports(latent: Latent) -> tuple[str, ...]:
-    """Where the codes of each stochastic layer are: "reals", "sphere", "ball", "categories" or "indices"."""
-    if isinstance(latent, Flat | LabelledCategories):
-        return (latent.posterior.support,)
-    if isinstance(latent, Ladder):
-        return (*supports(latent.top), *["reals"] * (latent.layers - 1))
-    if isinstance(latent, Product):
-        return tuple(support for part in latent.parts for support in supports(part))  # type: ignore[arg-type]
-    return ("indices",) if hasattr(latent, "quantizer") else ("reals",)
 
 
 def need(model: VAE, what: str, allowed: tuple[str, ...] = ("reals",)) -> None:

@@ -15,9 +15,6 @@ from vaekit.networks.condition import Condition
 from vaekit.output import Batch, VAEOutput
 from vaekit.part import Part
 
-UNFITTED = ("sphere", "ball", "categories")
-"""Supports of codes that no prior is fitted to: it would draw codes off them."""
-
 
 class Fitted(Part):
     """Codes are its data: it has no latents, and its -ELBO is the prior's own loss. The loop of VAEs trains it; then it is a VAE's `sampler`.

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from vaekit.data import Dataset, open_data
 from vaekit.data.cache import digest
-from vaekit.editing.codes import supports
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Progress, passes
-from vaekit.latents.fitted import UNFITTED, Fitted
+from vaekit.latents.fitted import Fitted
+from vaekit.latents.support import UNFITTED, supports
 from vaekit.model import VAE
 from vaekit.networks import ClassCondition
 from vaekit.output import Batch

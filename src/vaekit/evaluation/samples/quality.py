@@ -9,7 +9,6 @@ from torch import Tensor
 
 from vaekit import pictures
 from vaekit.data import Dataset
-from vaekit.editing.codes import supports
 from vaekit.evaluation.passes import seeded
 from vaekit.evaluation.samples.aggregate import aggregate_test, conditions
 from vaekit.evaluation.samples.choose import choose
@@ -20,7 +19,7 @@ from vaekit.evaluation.samples.ruler import Figure, Ruler
 from vaekit.evaluation.samples.space import Space
 from vaekit.evaluation.samples.synthetic import learnt
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
-from vaekit.latents.fitted import UNFITTED
+from vaekit.latents.support import UNFITTED, supports
 from vaekit.likelihoods import Causal
 from vaekit.run import Run
 
