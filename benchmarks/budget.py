@@ -86,6 +86,7 @@ WHY: dict[str, str] = {
     "ladder": "maps of latents carry the details, a mixture of 500 Gaussians the rest: over three seeds better by 1.5 nats, with 59 % of the images",
     "ladder-4": "two more groups cost a third of the images; in five minutes they are not paid back",
     "ladder-8": "half of the images of two groups: the same, more so",
+    "ladder-muon": "a step of the same size in every direction of a kernel, nearly free: a nat better than AdamW with about as many images",
     "ladder-causal": "each pixel is also told its neighbours: slower, and behind the plain ladder now; after an hour it is ahead (results.md)",
     "mlp-published": "75 passes over the data, 8 times conv's images each second; the published bound of these networks is 228.70 (5,000 samples)",
     "mlp": "averaged weights and a falling rate take 0.9 nats off the ELBO, and 0.1 off the bound",
