@@ -106,17 +106,7 @@ def fit_prior(
     if options.get("epochs") is not None and options.get("minutes") is not None:
         raise UserError("--epochs and --minutes are two ways to say how long: give one of them.")
     model, metadata = load_model(run.final)
-    if condition not in (None, "class"):
-        raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
-    place = supports(model.latent)[0]
-    if place in UNFITTED:
-        form = "points of a simplex (relaxed categories)" if place == "categories" else f"points of a {place}"
-        raise UserError(f"The codes of this model are {form}, and a fitted prior would draw codes off it: its own prior stays.")
-    if condition == "class" and model.condition is not None and not isinstance(model.condition, ClassCondition):
-        raise UserError("This model is told attributes, and a prior that is told the class would want both at once: leave --condition out.")
-    told = condition == "class" or isinstance(model.condition, ClassCondition)
-    if told and len(dataset.spec.classes) < 2:
-        raise UserError(f"A prior is told the class of images of at least two classes, and '{dataset.name}' has {len(dataset.spec.classes)}.")
+    told = _told(model, dataset, condition)
     images = dataset.size("train")
     watcher.say(f"Encoding {images + dataset.size('validation'):,} images.")
     if len(supports(model.latent)) > 1:
@@ -148,6 +138,22 @@ def fit_prior(
     about = {"kind": kind, "condition": "class" if told else None, "run": str(inner.path.relative_to(run.path))}
     run.describe(prior={**about, "weights": weights_of(fitted)})
     return inner
+
+
+def _told(model: VAE, dataset: Dataset, condition: str | None) -> bool:
+    """Whether the prior is told the class. Raises `UserError` for codes that no prior takes, and for what it cannot be told."""
+    if condition not in (None, "class"):
+        raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
+    place = supports(model.latent)[0]
+    if place in UNFITTED:
+        form = "points of a simplex (relaxed categories)" if place == "categories" else f"points of a {place}"
+        raise UserError(f"The codes of this model are {form}, and a fitted prior would draw codes off it: its own prior stays.")
+    if condition == "class" and model.condition is not None and not isinstance(model.condition, ClassCondition):
+        raise UserError("This model is told attributes, and a prior that is told the class would want both at once: leave --condition out.")
+    told = condition == "class" or isinstance(model.condition, ClassCondition)
+    if told and len(dataset.spec.classes) < 2:
+        raise UserError(f"A prior is told the class of images of at least two classes, and '{dataset.name}' has {len(dataset.spec.classes)}.")
+    return told
 
 
 def weights_of(module: nn.Module) -> str:

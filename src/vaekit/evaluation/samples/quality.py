@@ -106,26 +106,11 @@ def measure_samples(
     images = draw(run, len(real.test), condition, real.pixels, ruler.seed, draws)
     figures, copies = ruler.measure(images)
     rows, notes = _beside(figures, ruler.floor), list(real.notes)
-    if draws != Draws():
-        changed = ", ".join(f"{k} {v:g}" for k, v in draws._asdict().items() if v != Draws._field_defaults[k])
-        notes.append(f"Samples were drawn with {changed}.")
-    if figures["density"].value > CROWDED * ruler.floor["density"].value:
-        notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
-    if real.pixels == "mean" and isinstance(run.model.likelihood, Causal):
-        notes.append("The mean of an image is here that of each pixel given drawn pixels before it: it has texture, and two of one code differ.")
     fittable = run.model.encoder is not None and supports(run.model.latent)[0] not in UNFITTED
+    notes += _about_samples(run, ruler, figures, draws)
+    of_codes, remarks = _of_codes(run, data, ruler, condition, fittable)
+    rows, notes = rows | of_codes, notes + remarks
     known = data.labels is not None and bool((data.labels >= 0).all())
-    tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
-    if tests is None:
-        notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
-    else:
-        rows["prior_test"] = _prior_test(*tests, len(real.test))
-        if fittable and run.model.sampler is None and tests[0].accuracy > TOLD and tests[0].p_value < 0.01:
-            told = f"{tests[0].accuracy:.0%}"
-            notes.append(f"{told} of the codes are told from the prior's: samples come from codes that no image has, which vaekit fit-prior cures.")
-    smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
-    if smooth is not None:
-        rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
     if condition is not None and condition.dim() == 1 and data.labels is not None and len(condition.unique()) > 1:
         rows |= _of_classes(images, condition, real, ruler.seed)
     elif condition is None and fittable and known and len(data.spec.classes) > 1:
@@ -151,6 +136,38 @@ def _beside(figures: Mapping[str, Figure], floor: Mapping[str, Figure]) -> dict[
         name: {"value": f.value, "error": f.error, "floor": floor[name].value, "floor_error": floor[name].error, "space": f.space}
         for name, f in figures.items()
     }
+
+
+def _about_samples(run: Run, ruler: Ruler, figures: Mapping[str, Figure], draws: Draws) -> list[str]:
+    """What a reader must know of the samples to read their figures."""
+    notes = []
+    if draws != Draws():
+        changed = ", ".join(f"{k} {v:g}" for k, v in draws._asdict().items() if v != Draws._field_defaults[k])
+        notes.append(f"Samples were drawn with {changed}.")
+    if figures["density"].value > CROWDED * ruler.floor["density"].value:
+        notes.append("The density is far above the floor: samples crowd in the middle of the data, as blurred images do: precision flatters them.")
+    if ruler.real.pixels == "mean" and isinstance(run.model.likelihood, Causal):
+        notes.append("The mean of an image is here that of each pixel given drawn pixels before it: it has texture, and two of one code differ.")
+    return notes
+
+
+def _of_codes(run: Run, data: Dataset, ruler: Ruler, condition: Tensor | None, fittable: bool) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The posterior told from the prior, and how rough the code is, where the model has them; and what to do about it."""
+    rows: dict[str, dict[str, Any]] = {}
+    notes = []
+    real = ruler.real
+    tests = aggregate_test(run.model, data, real.test[:TESTED], seed=ruler.seed)
+    if tests is None:
+        notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
+    else:
+        rows["prior_test"] = _prior_test(*tests, len(real.test))
+        if fittable and run.model.sampler is None and tests[0].accuracy > TOLD and tests[0].p_value < 0.01:
+            told = f"{tests[0].accuracy:.0%}"
+            notes.append(f"{told} of the codes are told from the prior's: samples come from codes that no image has, which vaekit fit-prior cures.")
+    smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
+    if smooth is not None:
+        rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
+    return rows, notes
 
 
 def _prior_test(found: TwoSampleTest, floor: TwoSampleTest, images: int) -> dict[str, Any]:
