@@ -173,10 +173,10 @@ def measure(row: Row, seed: int, args: argparse.Namespace, cores: "Queue[int]") 
     return line
 
 
-def alone(command: list[str], core: int) -> None:
-    """Runs a command on one core, with one thread."""
+def alone(command: list[str], core: int) -> str:
+    """Runs a command on one core, with one thread; what it printed."""
     pinned = ["taskset", "-c", str(core), *command] if hasattr(os, "sched_setaffinity") else command
-    subprocess.run(pinned, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
+    return subprocess.run(pinned, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True).stdout
 
 
 def figures(out: Path, scores: Path, args: argparse.Namespace) -> dict[str, Any]:

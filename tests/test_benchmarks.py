@@ -28,7 +28,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """The scripts as modules, found as they find each other."""
     monkeypatch.syspath_prepend(str(BENCHMARKS / "peers"))
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return {name: importlib.import_module(name) for name in ("records", "budget", "time_to_quality", "quality")}
+    return {name: importlib.import_module(name) for name in ("records", "budget", "priors", "time_to_quality", "quality")}
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +200,52 @@ def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -
     scripts["budget"].write_page(lines, tmp_path / "budget.md")
     assert "a tenth off the minutes asked for: `conv` 0 (4.0)" in (tmp_path / "budget.md").read_text().split("## 5 minutes")[1]
     assert "2 seeds from 231.00 to 231.50 nats" in text and "300.00" not in text
+
+
+# -- priors.py
+
+
+def test_priors_are_those_that_can_be_fitted(scripts: dict[str, ModuleType]) -> None:
+    """All kinds for vectors have a row, and -log p is shown of those whose prior has a density."""
+    from vaekit.latents import DensityPrior
+    from vaekit.latents.priors.full_mixture import FullMixturePrior
+    from vaekit.recipes.second_stage import KINDS
+
+    made = {name: kind.vector(8, 0, 100) for name, kind in KINDS.items() if kind.vector is not None}
+    assert set(scripts["priors"].KINDS) == set(made)
+    assert set(scripts["priors"].DENSITIES) == {name for name, prior in made.items() if isinstance(prior, (DensityPrior, FullMixturePrior))}
+
+
+def test_priors_page(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    priors = scripts["priors"]
+    shared = {"vae_minutes": 8.0, "minutes_asked": 4.0, "images": 10_000}
+    about = {"features": "fashion", "compared": "draws beside bits", "floor": "the validation images in the samples' place", "measured_seconds": 42.0}
+
+    def line(name: str, distance: float, **fit: float) -> dict[str, object]:
+        measures = {"frechet_distance": {"value": distance, "error": 0.03, "floor": 0.05, "floor_error": None}}
+        return {"name": name, **shared, **about, **fit, "measures": measures}
+
+    fit = {"minutes": 3.9, "parameters": 2 * 10**6, "nats": 55.123}
+    lines = [
+        line("two-stage", 0.4, **fit),
+        line("posterior", 0.15),
+        line("gmm", 0.2, **fit),
+        {"name": "flow", **shared, "error": "Error: out of\nmemory"},
+    ]
+    assert priors.to_do([], lines, shared) == ["own", "flow-matching", "diffusion", "flow", "autoregressive"]
+    assert priors.to_do(["gmm"], lines, shared | {"minutes_asked": 1.0}) == ["gmm"]
+    priors.write_page(lines, tmp_path / "page.md")
+    rows = [row for row in (tmp_path / "page.md").read_text().splitlines() if row.startswith("| ")]
+    assert len({row.count("|") for row in rows}) == 1
+    assert [row.split(" | ")[0] for row in rows[1:]] == [
+        f"| {priors.REFERENCES['posterior']}",
+        "| gmm",
+        "| two-stage",
+        "| flow",
+        "| no model: the floor",
+    ]
+    assert "| 55.12 | 0.2 ± 0.03 |" in rows[2] and "55.12" not in rows[3] and "failed: memory" in rows[4]
+    assert "0.05" in rows[5] and "0.7 |" in rows[2]
 
 
 # -- time_to_quality.py
