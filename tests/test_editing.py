@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from tests.test_traverse import SCALES, images, pixels
 from vaekit import editing
@@ -14,8 +14,12 @@ from vaekit.data import open_data
 from vaekit.editing.interpolate import linear, spherical
 from vaekit.editing.relax import action, relaxed
 from vaekit.errors import UserError
+from vaekit.latents.fitted import Fitted
+from vaekit.latents.priors.flow_matching import FlowMatching
+from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.latents.priors.mixture import MixturePrior
-from vaekit.networks.condition import ClassCondition
+from vaekit.networks.condition import ClassCondition, OneHotCondition
+from vaekit.networks.velocity import VelocityMLP
 from vaekit.output import Batch
 
 S = torch.tensor(SCALES)
@@ -122,6 +126,37 @@ def test_a_model_with_a_prior_of_many_modes() -> None:
     assert (bent.log_p.amin(1) >= straight.log_p.amin(1)).all() and not torch.allclose(bent.codes, straight.codes)
     assert torch.allclose(bent.images, shown(bent.codes), atol=1e-6)
     assert bent.log_p.sum() > straight.log_p.sum()
+
+
+def test_the_density_of_a_fitted_prior() -> None:
+    """It is p(z) where there is one: in the units of the codes, by the mixture's own formula."""
+    model, x = pixels(), 3 * images(4)
+    own = editing.interpolate(model, x[:2], x[2:], 5)
+    prior = FullMixturePrior(4, components=3)
+    model.sampler = Fitted(prior, [4])
+    model.sampler.mean += 0.5
+    model.sampler.std *= 2.0
+    straight, bent = (editing.interpolate(model, x[:2], x[2:], 5, how, 3.0) for how in ("linear", "density"))
+    precision = torch.diag_embed(prior.log_diagonals.exp())
+    members = MultivariateNormal(prior.means, precision_matrix=precision @ precision.mT)
+    oracle = MixtureSameFamily(Categorical(logits=prior.logits), members).log_prob((straight.codes - 0.5) / 2) - 4 * math.log(2)
+    assert torch.allclose(straight.log_p, oracle, atol=1e-4) and not torch.allclose(straight.log_p, own.log_p)
+    assert (bent.log_p.amin(1) >= straight.log_p.amin(1)).all() and bent.log_p.sum() > straight.log_p.sum() + 0.1
+    assert torch.allclose(bent.images, shown(bent.codes), atol=1e-6)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_fitted_prior_without_a_density_of_these_codes(told: bool) -> None:
+    """A velocity field has none, and one that is told the class none of images without one: no path along it, and no figure of another prior's."""
+    model, x = pixels(), images(2)
+    prior = FullMixturePrior(4, 2, classes=3) if told else FlowMatching(VelocityMLP(4, width=16))
+    model.sampler = Fitted(prior, [4], condition=OneHotCondition(3) if told else None)
+    assert editing.interpolate(model, x[:1], x[1:], 5).log_p is None
+    with pytest.raises(UserError, match="told the class" if told else "no density") as error:
+        editing.interpolate(model, x[:1], x[1:], 5, "density")
+    assert "--prior own" in str(error.value)
+    with pytest.raises(UserError, match="conditional" if told else "no density"):
+        model.sampler.log_prob(torch.zeros(1, 4))
 
 
 def test_conditions_of_an_interpolation() -> None:

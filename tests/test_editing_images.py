@@ -262,6 +262,7 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     picture = tmp_path / "p.png"
     said = run("interpolate", "test:0", "test:1", "--how", "density", "--out", tmp_path / "p.gif")
     assert said["how"] == "density" and said["least_log_p_nats"] <= said["least_log_p_of_ends_nats"] and (tmp_path / "p.gif").exists()
+    assert said == run("interpolate", "test:0", "test:1", "--how", "density", "--prior", "own", "--out", tmp_path / "p.gif")
     said = run("traverse", "test:0", "--principal", 2, "--out", picture)
     assert len(said["share_of_variance"]) == 2 and said["share_of_variance"][0] >= said["share_of_variance"][1]
     assert run("traverse", "test:0", "--dim", 1, "--dim", 3, "--out", picture)["dimensions"] == [1, 3]

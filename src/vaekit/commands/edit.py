@@ -9,7 +9,7 @@ import typer
 from torch import Tensor
 
 from vaekit import api, editing
-from vaekit.commands.options import Json, Klass, RunFolder
+from vaekit.commands.options import Json, Klass, Prior, RunFolder
 from vaekit.data import read_images
 from vaekit.data.files import image_files
 from vaekit.editing.strips import spread
@@ -42,13 +42,14 @@ def interpolate(
     how: Annotated[str, typer.Option(help="linear, spherical, or density (bent to where the prior is dense).")] = "linear",
     steps: Steps = 9,
     weight: Annotated[float, typer.Option(help="Of the prior, for --how density: the higher, the more the path is bent.")] = 1.0,
+    prior: Prior = None,
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("interpolation.png"),
     json_: Json = False,
 ) -> None:
     """Go from one image to another: the reconstructions of both, and what lies between them."""
-    loaded = api.load(run)
+    loaded = api.with_prior(api.load(run), prior)
     path = editing.interpolate(loaded.model, _read(loaded, [a], class_, data), _read(loaded, [b], class_, data), steps, how, weight)
     editing.save_strip(out_, path.images, loaded.spec)
     figures: dict[str, Any] = {"how": how, "steps": steps}

@@ -26,19 +26,21 @@ class Path:
     """The mean of p(x|z) in raw values."""
     codes: Float[Tensor, "B S D"]
     log_p: Float[Tensor, "B S"] | None
-    """log p(z) of each code in nats; None where the model has no single layer with a density."""
+    """log p(z) of each code in nats, of the prior that new images come from; None where it has no density, and for a model of several layers."""
 
 
 def interpolate(model: VAE, a: Batch | Tensor, b: Batch | Tensor, steps: int = 9, how: str = "linear", weight: float = 1.0) -> Path:
     """S = `steps` images on the way from each image of a to that of b, the first and the last being their reconstructions.
 
-    linear: (1 - t) z_a + t z_b. spherical: see `spherical`, layer by layer. density: see `relaxed`, a path that is bent to where p(z) is higher.
+    linear: (1 - t) z_a + t z_b. spherical: see `spherical`, layer by layer. density: see `relaxed`, a path that is bent to where p(z) is higher;
+    where a prior has been fitted to the model's codes, p(z) is that one's.
 
     Args:
         weight: of the log prior in `density`; at 0 it is the straight line.
 
     Raises:
-        UserError: for codes on which the way is not defined, images of different conditions, and fewer than 2 steps.
+        UserError: for codes on which the way is not defined, images of different conditions, fewer than 2 steps, and a path along the density of a
+            prior that has none.
     """
     if how not in WAYS:
         raise UserError(f"An interpolation is {', '.join(WAYS)}, and not '{how}'.")
@@ -96,22 +98,42 @@ def spherical(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"], t: Float[Tensor,
 
 
 class PriorDensity:
-    """log p(z), or log p(z|c) for the condition of each image, in nats, of a model with one layer."""
+    """log p(z), or log p(z|c) for the condition of each image, in nats, of the prior that new images of a model with one layer come from: the one
+    that was fitted to its codes, or else its own."""
 
     def __init__(self, model: VAE, batch: Batch, layout: Layout) -> None:
+        self.model, self.layout, self.fitted, self.condition = model, layout, model.sampler, batch.condition
+        if self.fitted is not None:
+            return
         with torch.no_grad(), evaluating(model):
             c, anchors = model.embed(batch.condition), model.anchors()
             self.p = model.latent.infer(model._encode(batch, c), anchors=anchors, c=c, mean=True)[1][0].p
-        self.model, self.layout = model, layout
+
+    def missing(self) -> str | None:
+        """Why there is no density, and what to do; None where there is one."""
+        if self.fitted is None:
+            return "This model has no density of codes, p(z): choose a linear or spherical interpolation." if self.p is None else None
+        cure = "fit one that has (vaekit fit-prior RUN --prior gmm), take the model's own (--prior own), or choose a linear interpolation."
+        if not self.fitted.prior.exact:
+            return f"The prior that was fitted to this model, a {type(self.fitted.prior).__name__}, draws codes and has no density of them: {cure}"
+        if self.fitted.condition is not None and self.condition is None:
+            return (
+                f"The prior that was fitted to this model is told the class, and these images come without one, so that it has no one density: {cure}"
+            )
+        return None
 
     def __call__(self, z: Float[Tensor, "B S D"]) -> Float[Tensor, "B S"]:
         """Step by step, since the density of a conditional prior has one member for each image."""
-        if self.p is None:
-            raise UserError("This model has no density of codes, p(z): choose a linear or spherical interpolation.")
+        if (missing := self.missing()) is not None:
+            raise UserError(missing)
+        codes = [self.layout.split(step)[0] for step in z.unbind(1)]
+        if self.fitted is not None:
+            with evaluating(self.fitted):
+                return torch.stack([self.fitted.log_prob(code, self.condition) for code in codes], dim=1)
         with evaluating(self.model):
-            return torch.stack([self.p.log_prob(self.layout.split(step)[0]) for step in z.unbind(1)], dim=1)
+            return torch.stack([self.p.log_prob(code) for code in codes], dim=1)
 
     @torch.no_grad()
     def known(self, z: Float[Tensor, "B S D"]) -> Float[Tensor, "B S"] | None:
         """The same on the CPU, or None without a density."""
-        return None if self.p is None else self(z).float().cpu()
+        return None if self.missing() is not None else self(z).float().cpu()

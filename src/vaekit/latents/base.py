@@ -40,6 +40,8 @@ class Prior(Part):
     support: ClassVar[str] = "reals"
     takes: ClassVar[frozenset[str]] = frozenset()
     """What `sample` takes beside n, c and temperature: "guidance", "top"."""
+    exact: ClassVar[bool] = False
+    """Whether `loss` is -log p(code), and no bound or other criterion."""
 
     @abc.abstractmethod
     def sample(self, n: int, *, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -56,6 +58,7 @@ class Prior(Part):
 class DensityPrior(Prior):
     """A prior with a density, which may stand inside a bound."""
 
+    exact: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     """What the posterior beside it must give (see `compatibility`)."""
 

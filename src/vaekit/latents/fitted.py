@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vaekit.distributions.point import Point
@@ -60,6 +60,17 @@ class Fitted(Part):
     def _coded(self, x: Shaped[Tensor, "B *X"]) -> Shaped[Tensor, "B *E"]:
         code = x.reshape(len(x), *self.shape)
         return code.long() if self.discrete else (code.float() - self.mean) / self.std
+
+    def log_prob(self, code: Shaped[Tensor, "N *E"], condition: Tensor | None = None) -> Float[Tensor, "N"]:
+        """log p(code), or log p(code|condition), in nats.
+
+        Raises `UserError` for a prior without a density, and for one that is told a condition where none is given.
+        """
+        if not self.prior.exact:
+            raise UserError(
+                f"{type(self.prior).__name__} draws codes and has no density of them: fit one that has (vaekit fit-prior RUN --prior gmm)."
+            )
+        return self(Batch(code, condition=condition)).log_px[0]
 
     @torch.no_grad()
     def sample(

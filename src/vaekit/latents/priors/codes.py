@@ -17,6 +17,7 @@ class CodesPrior(Prior):
     """A prior over indices with probabilities, which may stand inside a bound: -log p(codes) is the rate of a quantizer, in nats."""
 
     support: ClassVar[str] = "indices"
+    exact: ClassVar[bool] = True
     shape: tuple[int, ...]
     """[Q, *S], the shape of one code."""
     size: int

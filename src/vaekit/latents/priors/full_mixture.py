@@ -32,6 +32,7 @@ class FullMixturePrior(Prior):
         classes: how many the condition c [N, classes] tells apart, one-hot; a row of zeros is no class.
     """
 
+    exact = True
     undecayed = ("means", "log_diagonals", "below", "by_class")
 
     def __init__(self, latent: int, components: int = 50, floor: float = 1e-3, classes: int = 0) -> None:
