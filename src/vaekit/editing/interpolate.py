@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaekit.editing.codes import Layout, decoded, need, same_condition, vectors
 from vaekit.editing.relax import relaxed
@@ -102,12 +103,12 @@ class PriorDensity:
     that was fitted to its codes, or else its own."""
 
     def __init__(self, model: VAE, batch: Batch, layout: Layout) -> None:
-        self.model, self.layout, self.fitted, self.condition = model, layout, model.sampler, batch.condition
-        if self.fitted is not None:
-            return
-        with torch.no_grad(), evaluating(model):
-            c, anchors = model.embed(batch.condition), model.anchors()
-            self.p = model.latent.infer(model._encode(batch, c), anchors=anchors, c=c, mean=True)[1][0].p
+        self.layout, self.fitted, self.condition = layout, model.sampler, batch.condition
+        self.p: Distribution | None = None
+        if self.fitted is None:
+            with torch.no_grad(), evaluating(model):
+                c, anchors = model.embed(batch.condition), model.anchors()
+                self.p = model.latent.infer(model._encode(batch, c), anchors=anchors, c=c, mean=True)[1][0].p
 
     def missing(self) -> str | None:
         """Why there is no density, and what to do; None where there is one."""
@@ -126,12 +127,14 @@ class PriorDensity:
         """Step by step, since the density of a conditional prior has one member for each image."""
         if (missing := self.missing()) is not None:
             raise UserError(missing)
-        codes = [self.layout.split(step)[0] for step in z.unbind(1)]
+        return torch.stack([self._of(self.layout.split(step)[0]) for step in z.unbind(1)], dim=1)
+
+    def _of(self, code: Float[Tensor, "B *E"]) -> Float[Tensor, "B"]:
         if self.fitted is not None:
             with evaluating(self.fitted):
-                return torch.stack([self.fitted.log_prob(code, self.condition) for code in codes], dim=1)
-        with evaluating(self.model):
-            return torch.stack([self.p.log_prob(code) for code in codes], dim=1)
+                return self.fitted.log_prob(code, self.condition)
+        assert self.p is not None
+        return self.p.log_prob(code)
 
     @torch.no_grad()
     def known(self, z: Float[Tensor, "B S D"]) -> Float[Tensor, "B S"] | None:
