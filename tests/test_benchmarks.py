@@ -213,6 +213,7 @@ def test_priors_are_those_that_can_be_fitted(scripts: dict[str, ModuleType]) -> 
 
     made = {name: kind.vector(8, 0, 100) for name, kind in KINDS.items() if kind.vector is not None}
     assert set(scripts["priors"].KINDS) == set(made)
+    assert set(scripts["priors"].CLOSED) == {name for name in made if KINDS[name].closed}
     assert set(scripts["priors"].DENSITIES) == {name for name, prior in made.items() if isinstance(prior, (DensityPrior, FullMixturePrior))}
 
 
