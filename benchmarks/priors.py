@@ -2,11 +2,11 @@
 
     python benchmarks/priors.py
 
-A VAE with N(0, I) is trained on binarized Fashion-MNIST (`--vae-minutes`), then each kind is fitted to its codes (`--minutes`; gmm, which is fitted by
-expectation-maximization, for as long as it takes by itself), on one core, and 10,000 samples are measured beside the test images by `vaekit quality`. Two rows say what to compare with: `own` is the prior that the VAE was trained
-with, and `posterior` decodes draws of q(z|x) of validation images, which is what a perfect prior would do. A finished row is one line of
-`benchmarks/priors.jsonl`, and is skipped; a fit that was stopped goes on where it was (`runs/priors/`). At the end `docs/prior-kinds.md` is written
-from the lines; `--page` alone writes only that.
+A VAE with N(0, I) is trained on binarized Fashion-MNIST (`--vae-minutes`), then each kind is fitted to its codes (`--minutes`; gmm, which is fitted
+by expectation-maximization, for as long as it takes by itself), on one core, and 10,000 samples are measured beside the test images by
+`vaekit quality`. Two rows say what to compare with: `own` is the prior that the VAE was trained with, and `posterior` decodes draws of q(z|x) of
+validation images, which is what a perfect prior would do. A finished row is one line of `benchmarks/priors.jsonl`, and is skipped; a fit that was
+stopped goes on where it was (`runs/priors/`). At the end `docs/prior-kinds.md` is written from the lines; `--page` alone writes only that.
 """
 
 import argparse
