@@ -73,7 +73,7 @@ def to_do(names: list[str], lines: list[Line], shared: Line) -> list[str]:
 
 def measure(name: str, args: argparse.Namespace) -> Line:
     """Trains and fits what a row needs as a user would, and measures its samples."""
-    vae, row = args.runs / f"conv-{args.vae_minutes:g}", {"name": name}
+    vae, row = args.runs / f"conv-{args.vae_minutes:g}-{args.minutes:g}", {"name": name}
     train = ["train", "fashion-mnist", "--binarize", "--recipe", "conv", "--precision", "bf16", "--minutes", f"{args.vae_minutes:g}", "--no-report"]
     try:
         vaekit(args.core, *train, "--out", str(vae))
@@ -162,6 +162,7 @@ def table(terms: tuple[float, float, int], rows: list[Line], titles: dict[str, s
     vae, fitted, images = terms
     good = [row for row in rows if "measures" in row]
     text = [f"## {fitted:g} minutes for each fit", ""]
+    text += [f"But for {', '.join(CLOSED)}: as long as it takes by itself.", ""]
     about = f", {good[0]['compared']}; distances in the features '{good[0]['features']}'. The floor is {good[0]['floor']}" if good else ""
     text += [f"{vae:g} minutes of training the VAE, {images:,} samples of each prior{about}.", ""]
     columns = ["prior", "minutes", "parameters", "-log p of held-out codes, nats", *titles.values(), "samples and measures, minutes"]
@@ -177,7 +178,7 @@ def table(terms: tuple[float, float, int], rows: list[Line], titles: dict[str, s
         cells = [cell(row["measures"].get(name), "value", "error") for name in titles]
         text.append(f"| {title} | {' | '.join([*size, *cells])} | {row['measured_seconds'] / 60:.1f} |")
     if good:
-        floor = [cell(good[0]["measures"].get(name), "floor", "floor_error") for name in titles]
+        floor = [cell(next((row["measures"][name] for row in good if name in row["measures"]), None), "floor", "floor_error") for name in titles]
         text.append(f"| no model: the floor | | | | {' | '.join(floor)} | |")
     return [*text, ""]
 

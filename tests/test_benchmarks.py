@@ -207,14 +207,12 @@ def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -
 
 def test_priors_are_those_that_can_be_fitted(scripts: dict[str, ModuleType]) -> None:
     """All kinds for vectors have a row, and -log p is shown of those whose prior has a density."""
-    from vaekit.latents import DensityPrior
-    from vaekit.latents.priors.full_mixture import FullMixturePrior
     from vaekit.recipes.second_stage import KINDS
 
     made = {name: kind.vector(8, 0, 100) for name, kind in KINDS.items() if kind.vector is not None}
     assert set(scripts["priors"].KINDS) == set(made)
     assert set(scripts["priors"].CLOSED) == {name for name in made if KINDS[name].closed}
-    assert set(scripts["priors"].DENSITIES) == {name for name, prior in made.items() if isinstance(prior, (DensityPrior, FullMixturePrior))}
+    assert set(scripts["priors"].DENSITIES) == {name for name, prior in made.items() if prior.exact}
 
 
 def test_priors_page(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -224,6 +222,8 @@ def test_priors_page(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
 
     def line(name: str, distance: float, **fit: float) -> dict[str, object]:
         measures = {"frechet_distance": {"value": distance, "error": 0.03, "floor": 0.05, "floor_error": None}}
+        if name != "posterior":
+            measures["prior_test"] = {"value": 0.6, "error": None, "floor": 0.503, "floor_error": None}
         return {"name": name, **shared, **about, **fit, "measures": measures}
 
     fit = {"minutes": 3.9, "parameters": 2 * 10**6, "nats": 55.123}
@@ -246,7 +246,7 @@ def test_priors_page(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
         "| no model: the floor",
     ]
     assert "| 55.12 | 0.2 ± 0.03 |" in rows[2] and "55.12" not in rows[3] and "failed: memory" in rows[4]
-    assert "0.05" in rows[5] and "0.7 |" in rows[2]
+    assert "0.05" in rows[5] and "0.503" in rows[5] and "0.7 |" in rows[2]
 
 
 # -- time_to_quality.py

@@ -145,17 +145,34 @@ def test_the_density_of_a_fitted_prior() -> None:
     assert torch.allclose(bent.images, shown(bent.codes), atol=1e-6)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_a_fitted_prior_without_a_density_of_these_codes(told: bool) -> None:
-    """A velocity field has none, and one that is told the class none of images without one: no path along it, and no figure of another prior's."""
+def test_the_density_of_a_fitted_prior_that_is_told_the_class() -> None:
+    """Of images with their class p(z|y), in training mode too; of images without one p(z) = sum_y p(y) p(z|y)."""
+    model, x = pixels(), 3 * images(2)
+    prior = FullMixturePrior(4, 2, classes=3)
+    with torch.no_grad():
+        weights = torch.eye(3).repeat_interleave(2, 1) * 0.5 + 1e-9  # each class its own two Gaussians
+        prior.by_class.copy_(weights.log())
+        prior.logits.copy_((torch.tensor([0.5, 0.3, 0.2]) @ weights).log())
+    model.sampler = Fitted(prior, [4], condition=OneHotCondition(3)).train()
+    told = [Batch(x, condition=torch.tensor([y, y])) for y in range(3)]
+    of_classes = [editing.interpolate(model, both[:1], both[1:], 5).log_p for both in told]
+    free = editing.interpolate(model, x[:1], x[1:], 5)
+    mixed = torch.logsumexp(torch.stack([p + math.log(w) for p, w in zip(of_classes, (0.5, 0.3, 0.2), strict=True)]), 0)
+    assert torch.allclose(free.log_p, mixed, atol=1e-4) and not torch.allclose(of_classes[0], of_classes[1])
+    bent = editing.interpolate(model, told[0][:1], told[0][1:], 5, "density", 3.0)
+    assert bent.log_p.min() >= of_classes[0].min() and not torch.allclose(bent.codes, free.codes)
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_a_fitted_prior_without_a_density(grid: bool) -> None:
+    """A velocity field has none: no path along it, and no figure of another prior's. Gaussians are no cure for maps."""
     model, x = pixels(), images(2)
-    prior = FullMixturePrior(4, 2, classes=3) if told else FlowMatching(VelocityMLP(4, width=16))
-    model.sampler = Fitted(prior, [4], condition=OneHotCondition(3) if told else None)
+    model.sampler = Fitted(FlowMatching(VelocityMLP(4, width=16)), [4, 1, 1] if grid else [4])
     assert editing.interpolate(model, x[:1], x[1:], 5).log_p is None
-    with pytest.raises(UserError, match="told the class" if told else "no density") as error:
+    with pytest.raises(UserError, match="no density") as error:
         editing.interpolate(model, x[:1], x[1:], 5, "density")
-    assert "--prior own" in str(error.value)
-    with pytest.raises(UserError, match="conditional" if told else "no density"):
+    assert "--prior own" in str(error.value) and ("gmm" in str(error.value)) != grid
+    with pytest.raises(UserError, match="no density"):
         model.sampler.log_prob(torch.zeros(1, 4))
 
 

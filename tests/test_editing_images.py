@@ -253,6 +253,20 @@ def told(capfd: pytest.CaptureFixture[str]) -> dict:
     return json.loads(capfd.readouterr().out)
 
 
+def test_a_path_along_a_fitted_prior(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert call("fit-prior", run, "--prior", "gmm", "--epochs", "0.1", "--quiet") == 0, capfd.readouterr().err
+    capfd.readouterr()
+    least = {}
+    for prior in (None, "gmm", "own"):
+        chosen = [] if prior is None else ["--prior", prior]
+        assert call("edit", "interpolate", run, "test:0", "test:1", "--how", "density", *chosen, "--out", tmp_path / "p.png", "--json") == 0
+        least[prior] = told(capfd)["least_log_p_nats"]
+    assert least[None] == least["gmm"] != least["own"]
+    assert call("edit", "interpolate", run, "test:0", "test:1", "--prior", "flow") == 2
+    assert "there are own, gmm" in capfd.readouterr().err
+
+
 def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: object) -> dict:
         assert call("edit", arguments[0], trained, *arguments[1:], "--json") == 0, capfd.readouterr().err
@@ -262,7 +276,6 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     picture = tmp_path / "p.png"
     said = run("interpolate", "test:0", "test:1", "--how", "density", "--out", tmp_path / "p.gif")
     assert said["how"] == "density" and said["least_log_p_nats"] <= said["least_log_p_of_ends_nats"] and (tmp_path / "p.gif").exists()
-    assert said == run("interpolate", "test:0", "test:1", "--how", "density", "--prior", "own", "--out", tmp_path / "p.gif")
     said = run("traverse", "test:0", "--principal", 2, "--out", picture)
     assert len(said["share_of_variance"]) == 2 and said["share_of_variance"][0] >= said["share_of_variance"][1]
     assert run("traverse", "test:0", "--dim", 1, "--dim", 3, "--out", picture)["dimensions"] == [1, 3]

@@ -64,7 +64,8 @@ def interpolate(model: VAE, a: Batch | Tensor, b: Batch | Tensor, steps: int = 9
             if density is None:
                 raise UserError("A path along the prior's density needs a model with one layer and its p(z): choose linear or spherical.")
             z = relaxed(z, density, weight)
-    return Path(decoded(model, z, layout, condition), z, None if density is None else density.known(z))
+    told = condition if model.condition is not None else None  # else it is the fitted prior's alone
+    return Path(decoded(model, z, layout, told), z, None if density is None else density.known(z))
 
 
 def linear(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"], t: Float[Tensor, "S"]) -> Float[Tensor, "B S D"]:
@@ -103,7 +104,7 @@ class PriorDensity:
     that was fitted to its codes, or else its own."""
 
     def __init__(self, model: VAE, batch: Batch, layout: Layout) -> None:
-        self.layout, self.fitted, self.condition = layout, model.sampler, batch.condition
+        self.model, self.layout, self.fitted, self.condition = model, layout, model.sampler, batch.condition
         self.p: Distribution | None = None
         if self.fitted is None:
             with torch.no_grad(), evaluating(model):
@@ -114,25 +115,22 @@ class PriorDensity:
         """Why there is no density, and what to do; None where there is one."""
         if self.fitted is None:
             return "This model has no density of codes, p(z): choose a linear or spherical interpolation." if self.p is None else None
-        cure = "fit one that has (vaekit fit-prior RUN --prior gmm), take the model's own (--prior own), or choose a linear interpolation."
-        if not self.fitted.prior.exact:
-            return f"The prior that was fitted to this model, a {type(self.fitted.prior).__name__}, draws codes and has no density of them: {cure}"
-        if self.fitted.condition is not None and self.condition is None:
-            return (
-                f"The prior that was fitted to this model is told the class, and these images come without one, so that it has no one density: {cure}"
-            )
-        return None
+        if self.fitted.prior.exact:
+            return None
+        fit = "fit one that has (vaekit fit-prior RUN --prior gmm), " if len(self.fitted.shape) == 1 else ""
+        what = f"The prior that was fitted to this model, {type(self.fitted.prior).__name__}, draws codes and has no density of them"
+        return f"{what}: {fit}take the model's own (--prior own), or choose a linear interpolation."
 
     def __call__(self, z: Float[Tensor, "B S D"]) -> Float[Tensor, "B S"]:
         """Step by step, since the density of a conditional prior has one member for each image."""
         if (missing := self.missing()) is not None:
             raise UserError(missing)
-        return torch.stack([self._of(self.layout.split(step)[0]) for step in z.unbind(1)], dim=1)
+        with evaluating(self.model):
+            return torch.stack([self._of(self.layout.split(step)[0]) for step in z.unbind(1)], dim=1)
 
     def _of(self, code: Float[Tensor, "B *E"]) -> Float[Tensor, "B"]:
         if self.fitted is not None:
-            with evaluating(self.fitted):
-                return self.fitted.log_prob(code, self.condition)
+            return self.fitted.log_prob(code, self.condition)
         assert self.p is not None
         return self.p.log_prob(code)
 

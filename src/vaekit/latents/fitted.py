@@ -52,25 +52,28 @@ class Fitted(Part):
             c = self.condition(batch.condition)
             if self.training and self.dropped > 0:
                 c = c * (torch.rand(len(c), 1, device=c.device) >= self.dropped)
-        loss = self.prior.loss(self._coded(batch.x), c)
-        if not self.discrete:
-            loss = loss + self.std.log().sum()
-        return VAEOutput(batch, Point(batch.x), -loss.unsqueeze(0), ())
+        return VAEOutput(batch, Point(batch.x), -self._loss(batch.x, c).unsqueeze(0), ())
+
+    def _loss(self, x: Shaped[Tensor, "B *X"], c: Float[Tensor, "B G"] | None) -> Float[Tensor, "B"]:
+        """The prior's own, in the units of the codes as they come."""
+        loss = self.prior.loss(self._coded(x), c)
+        return loss if self.discrete else loss + self.std.log().sum()
 
     def _coded(self, x: Shaped[Tensor, "B *X"]) -> Shaped[Tensor, "B *E"]:
         code = x.reshape(len(x), *self.shape)
         return code.long() if self.discrete else (code.float() - self.mean) / self.std
 
     def log_prob(self, code: Shaped[Tensor, "N *E"], condition: Tensor | None = None) -> Float[Tensor, "N"]:
-        """log p(code), or log p(code|condition), in nats.
+        """log p(code|condition) in nats; without one log p(code), which a conditional prior has learnt from the codes that came without theirs.
 
-        Raises `UserError` for a prior without a density, and for one that is told a condition where none is given.
+        Raises `UserError` for a prior without a density.
         """
         if not self.prior.exact:
-            raise UserError(
-                f"{type(self.prior).__name__} draws codes and has no density of them: fit one that has (vaekit fit-prior RUN --prior gmm)."
-            )
-        return self(Batch(code, condition=condition)).log_px[0]
+            raise UserError(f"{type(self.prior).__name__} draws codes and has no density of them.")
+        c = None
+        if self.condition is not None:
+            c = self.mean.new_zeros(len(code), self.condition.features) if condition is None else self.condition(condition)
+        return -self._loss(code, c)
 
     @torch.no_grad()
     def sample(
