@@ -232,10 +232,14 @@ def command(run: "Run") -> str:
     changed = {k: options[k] for k in sorted(Training.names()) if k in options and options[k] != own[k]}
     for name, value in (given | changed).items():
         if name == "knobs":
-            words += [w for knob, v in value.items() for w in ("--set", f"{knob}={v}")]
+            words += [w for knob, v in value.items() for w in ("--set", f"{knob}={plain(v)}")]
         else:
-            words += [f"--{name.replace('_', '-')}", *([] if value is True else [f"{value:g}" if isinstance(value, float) else str(value)])]
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [plain(value)])]
     return shlex.join(words)
+
+
+def plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # -- the lines -----------------------------------------------------------------------------------------------------
