@@ -26,7 +26,7 @@ def ladder(s: Setting) -> Recipe:
     binary = s.data.levels == 2
     groups, channels = s.knob("groups", 2), s.knob("channels", 8)
     widths = [s.wide(24 * 2**i) for i in range(stages(s, patch=PATCH, smallest=4))]
-    # Latents at the second resolution collapse on binary images and where pixels know of their neighbours, and carry much of other 8-bit ones.
+    # Latents at the second resolution collapse on binary images, cost more than they give where pixels know their neighbours, else carry much.
     resolutions = min(s.knob("resolutions", 1 if binary or s.likelihood == "causal" else 2), len(widths))
     latent, dense, blocks = dimensions(s), s.wide(256), s.deep(1)
     shortcut = s.wide(300) if s.data.dimensions <= 4096 else 0
