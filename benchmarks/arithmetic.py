@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from records import append, read
+from lines import append, read
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from records import append, finished, read, summary
+from lines import append, finished, read, summary
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

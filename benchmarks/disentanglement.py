@@ -24,7 +24,7 @@ from queue import Queue
 from threading import Lock
 from typing import Any
 
-from records import append, read
+from lines import append, read
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from budget import alone
-from records import append, read
+from lines import append, read
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

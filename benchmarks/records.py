@@ -11,7 +11,6 @@ figure. At the end -ELBO and the bound are printed with their standard errors ov
 
 import argparse
 import hashlib
-import json
 import math
 import os
 import shlex
@@ -19,9 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lines import SAME, Line, append, finished, read, summary
+from records_page import write_page
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -33,12 +34,8 @@ ROOT = HERE.parent
 LINES, PAGE = HERE / "records.jsonl", ROOT / "docs" / "records.md"
 BATCH = 100
 """Images in one pass. Noise is drawn for a pass, by the position of its first image: chunks are made of whole ones."""
-SAME = ("model", "samples", "precision", "images", "device")
-"""What the lines of one evaluation share."""
 KEPT = " (in 16 bits)"
 """After the command of a run whose kept weights were scored."""
-
-Line = dict[str, Any]
 
 
 def main() -> int:
@@ -238,167 +235,9 @@ def command(run: "Run") -> str:
     return shlex.join(words)
 
 
-def plain(value: Any) -> str:
+def plain(value: float | str) -> str:
+    """A number as it is written on a command line."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-# -- the lines -----------------------------------------------------------------------------------------------------
-
-
-def read(path: Path) -> list[Line]:
-    """All lines, but for one that a kill cut short."""
-    return [json.loads(line) for line in path.read_text().split("\n") if line.endswith("}")] if path.exists() else []
-
-
-def append(path: Path, line: Line) -> None:
-    """Adds a line in one write, so that several processes may add to the same file; what a kill cut short is ended first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab+", buffering=0) as file:
-        cut = b""
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            cut = b"" if file.read() == b"\n" else b"\n"
-        file.write(cut + json.dumps(line, allow_nan=False).encode() + b"\n")
-
-
-def terms(line: Line) -> tuple[Any, ...]:
-    """What the lines of one evaluation share, in the order of `SAME`; where no device is named it was the processor."""
-    return tuple({"device": "cpu", **line}[k] for k in SAME)
-
-
-def finished(lines: list[Line], about: Line) -> list[Line]:
-    """The chunks of this evaluation, in order, each image once."""
-    found: list[Line] = []
-    for line in sorted((line for line in lines if terms(line) == terms(about)), key=lambda line: (line["first"], -line["last"])):
-        if not found or line["first"] >= found[-1]["last"]:
-            found.append(line)
-    return found
-
-
-@dataclass(frozen=True)
-class Summary:
-    """An evaluation, from its lines: means over the images, with their standard errors, in nats."""
-
-    about: Line
-    images: int
-    elbo: tuple[float, float]
-    bound: tuple[float, float]
-    seconds: float
-
-    @property
-    def complete(self) -> bool:
-        return bool(self.images == self.about["images"])
-
-    def bits(self, nats: float) -> float | None:
-        """Bits per dimension, nats / (D ln 2), where the likelihood is a probability."""
-        return nats / (self.about["dimensions"] * math.log(2)) if self.about["kind"] == "pmf" else None
-
-    def text(self) -> str:
-        rows = [f"{self.about['run']}: {self.images:,} of {self.about['images']:,} test images, {self.seconds:.0f} s, {self.about['command']}"]
-        for name, (mean, error) in {"-ELBO": self.elbo, f"bound, {self.about['samples']:,} samples": self.bound}.items():
-            bits = self.bits(-mean)
-            rows.append(f"  {name}: {-mean:.3f} +- {error:.3f} nats" + ("" if bits is None else f", {bits:.4f} bits/dim"))
-        return "\n".join(rows)
-
-
-def summary(lines: list[Line]) -> Summary:
-    """The means over the images of these chunks.
-
-    With S the sum of n values and Q that of their squares: mean S / n, standard error sqrt((Q - S^2 / n) / (n - 1) / n).
-    """
-    n = sum(line["last"] - line["first"] for line in lines)
-    found = []
-    for name in ("elbo", "bound"):
-        total, squares = (math.fsum(line[f"{name}_{k}"] for line in lines) for k in ("sum", "squares"))
-        found.append((total / n, math.sqrt(max(squares - total**2 / n, 0.0) / (n - 1) / n) if n > 1 else math.nan))
-    return Summary(lines[0], n, found[0], found[1], sum(line["seconds"] for line in lines))
-
-
-def summaries(lines: list[Line]) -> list[Summary]:
-    """Each evaluation, in the order of its first line."""
-    keys = dict.fromkeys(map(terms, lines))
-    return [summary(finished(lines, dict(zip(SAME, key, strict=True)))) for key in keys]
-
-
-# -- the page ------------------------------------------------------------------------------------------------------
-
-PUBLISHED: dict[str, list[tuple[str, str, str, str]]] = {
-    "fashion-mnist, binarized": [
-        ("VAE, MLP 2x300, z 40 (arXiv 2004.04795)", "228.70 ± 0.15 (5,000)", "", "V2"),
-        ("VAE with a VampPrior, the same networks (arXiv 2004.04795)", "227.35 ± 0.05 (5,000)", "", "V2"),
-        ("Exemplar VAE, the same networks (arXiv 2004.04795)", "226.75 ± 0.07 (5,000)", "", "V2"),
-    ],
-    "fashion-mnist": [
-        ("Sparse probabilistic circuit", "", "3.27 (exact)", "V"),
-        ("Bit-Swap, a hierarchical VAE (arXiv 1905.06845)", "", "3.28 (-ELBO)", "V2"),
-        ("HCLT circuit", "", "3.34 (exact)", "V"),
-        ("IDF", "", "3.47", "V2"),
-        ("BB-ANS, a VAE", "", "3.66 (-ELBO)", "V2"),
-        ("gzip of the files", "", "4.51", "computed"),
-    ],
-}
-"""Beside our rows: the model, nats (samples of the bound), bits/dim, and where the number was read."""
-TITLES = {"fashion-mnist, binarized": "Binarized Fashion-MNIST", "fashion-mnist": "8-bit Fashion-MNIST"}
-PROTOCOL = {
-    "fashion-mnist, binarized": "50,000 training images binarized afresh at each use, fixed bits for validation and test (arXiv 2004.04795). "
-    "The grey test images have a mean Bernoulli entropy of 189.86 nats.",
-    "fashion-mnist": "The integers 0 to 255; 50,000 training images, the last 10,000 of the training set for validation.",
-}
-
-
-def write_page(lines: list[Line], path: Path) -> None:
-    """`docs/records.md`, from the complete evaluations."""
-    text = ["# Records", ""]
-    text += [
-        "Written by `python benchmarks/records.py RUN --samples K` from `benchmarks/records.jsonl`. Likelihoods are on all test images, errors are",
-        "standard errors of the mean over them; those of published rows are over runs. Lower is better. Minutes are of training alone. Where a",
-        "published number was read: V in the paper or its repository, V2 in a text that quotes it.",
-        "",
-    ]
-    whole = [s for s in summaries(lines) if s.complete and s.about["images"] == s.about["test_images"]]
-    for data in [*(d for d in TITLES if any(s.about["data"] == d for s in whole)), *dict.fromkeys(_others(whole))]:
-        text += [f"## {TITLES.get(data, data)}", "", *([PROTOCOL[data], ""] if data in PROTOCOL else [])]
-        text += [
-            "| | seed | minutes | parameters | -ELBO, nats | bound, nats (samples) | bits/dim by -ELBO (by the bound) | read |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        ours = [s for s in whole if s.about["data"] == data]
-        text += [_row([s for s in ours if s.about["model"] == model]) for model in dict.fromkeys(s.about["model"] for s in ours)]
-        text += [f"| published: {name} | | | | | {nats} | {bits} | {mark} |" for name, nats, bits, mark in PUBLISHED.get(data, [])]
-        text.append("")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(text).rstrip() + "\n")
-
-
-def _others(whole: list[Summary]) -> list[str]:
-    return [s.about["data"] for s in whole if s.about["data"] not in TITLES]
-
-
-def _row(evaluations: list[Summary]) -> str:
-    """A run with all of its bounds; the ELBO is that of the evaluation with the most samples."""
-    evaluations = sorted(evaluations, key=lambda s: s.about["samples"])
-    last = evaluations[-1]
-    bounds = "; ".join(f"**{-s.bound[0]:.2f}** ± {s.bound[1]:.2f} ({s.about['samples']:,}{_rounded(s)})" for s in evaluations)
-    elbo, bound = last.bits(-last.elbo[0]), last.bits(-last.bound[0])
-    bits = "" if elbo is None or bound is None else f"{elbo:.4f} ({bound:.4f})"
-    about = last.about
-    minutes = "" if about["minutes"] is None else f"{about['minutes']:.1f}"
-    cells = (
-        f"`{about['command']}`",
-        str(about["seed"]),
-        minutes,
-        f"{about['parameters'] / 1e6:.2f} M",
-        f"{-last.elbo[0]:.2f} ± {last.elbo[1]:.2f}",
-        bounds,
-        bits,
-        "",
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _rounded(s: Summary) -> str:
-    device = s.about.get("device", "cpu")
-    return ("" if s.about["precision"] == "fp32" else f", {s.about['precision']}") + ("" if device == "cpu" else f", {device}")
 
 
 if __name__ == "__main__":

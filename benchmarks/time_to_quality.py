@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from records import append, read
+from lines import append, read
 from throughput import PEERS, Failure, environment, machine
 
 HERE = Path(__file__).resolve().parent

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from records import append, read
+from lines import append, read
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -28,7 +28,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """The scripts as modules, found as they find each other."""
     monkeypatch.syspath_prepend(str(BENCHMARKS / "peers"))
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return {name: importlib.import_module(name) for name in ("records", "budget", "priors", "time_to_quality", "quality")}
+    return {name: importlib.import_module(name) for name in ("lines", "records", "records_page", "budget", "priors", "time_to_quality", "quality")}
 
 
 @pytest.fixture(scope="module")
@@ -60,52 +60,52 @@ def test_mean_and_error_from_sums(scripts: dict[str, ModuleType]) -> None:
         for name, x in values.items():
             line |= {f"{name}_sum": x[first:last].sum(), f"{name}_squares": np.square(x[first:last]).sum()}
         lines.append(line)
-    found = scripts["records"].summary(lines)
+    found = scripts["lines"].summary(lines)
     for name, (mean, error) in (("elbo", found.elbo), ("bound", found.bound)):
         assert mean == pytest.approx(values[name].mean(), rel=1e-12)
         assert error == pytest.approx(values[name].std(ddof=1) / math.sqrt(1050), rel=1e-9)
     assert found.complete and found.seconds == 4.5
     assert found.bits(784 * math.log(2)) == pytest.approx(1.0)
-    assert not scripts["records"].summary(lines[:2]).complete
+    assert not scripts["lines"].summary(lines[:2]).complete
 
 
 def test_an_image_counts_once(scripts: dict[str, ModuleType]) -> None:
     about = {"model": "m", "samples": 5, "precision": "fp32", "images": 300}
     lines = [about | {"first": a, "last": b} for a, b in ((200, 300), (0, 200), (0, 100), (100, 200))]
     lines.append({**about, "samples": 6, "first": 0, "last": 300})
-    assert [(line["first"], line["last"]) for line in scripts["records"].finished(lines, about)] == [(0, 200), (200, 300)]
+    assert [(line["first"], line["last"]) for line in scripts["lines"].finished(lines, about)] == [(0, 200), (200, 300)]
     # An accelerator draws other noise: its lines are an evaluation of their own.
     other = about | {"device": "cuda", "first": 0, "last": 300}
-    assert scripts["records"].finished([*lines, other], about | {"device": "cpu"}) == scripts["records"].finished(lines, about)
-    assert scripts["records"].finished([*lines, other], about | {"device": "cuda"}) == [other]
+    assert scripts["lines"].finished([*lines, other], about | {"device": "cpu"}) == scripts["lines"].finished(lines, about)
+    assert scripts["lines"].finished([*lines, other], about | {"device": "cuda"}) == [other]
 
 
 def test_lines_survive_a_cut(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    records, path = scripts["records"], tmp_path / "lines.jsonl"
-    records.append(path, {"a": 1})
-    with open(path, "a") as file:
-        file.write('{"a": 2, "b"')
-    assert records.read(path) == [{"a": 1}]
-    records.append(path, {"a": 3})
-    assert records.read(path) == [{"a": 1}, {"a": 3}]
+    file, path = scripts["lines"], tmp_path / "lines.jsonl"
+    file.append(path, {"a": 1})
+    with open(path, "a") as cut:
+        cut.write('{"a": 2, "b"')
+    assert file.read(path) == [{"a": 1}]
+    file.append(path, {"a": 3})
+    assert file.read(path) == [{"a": 1}, {"a": 3}]
 
 
 def test_chunks_equal_one_pass(scripts: dict[str, ModuleType], run: vaekit.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk, then the rest, then nothing: the same figures as the functions of the package give in one pass."""
-    records = scripts["records"]
+    records, file = scripts["records"], scripts["lines"]
     data, lines, page = vaekit.reopen(run), tmp_path / "lines.jsonl", tmp_path / "records.md"
     n = data.size("test")
     assert 100 < n <= 200
     command = ["records.py", str(run.path), "--samples", "7", "--chunk", "100", "--lines", str(lines), "--page-file", str(page)]
     # What was stopped after the second chunk goes on with the first.
     monkeypatch.setattr(sys, "argv", [*command, "--share", "1", "2"])
-    assert records.main() == 0 and len(records.read(lines)) == 1 and not page.exists()
+    assert records.main() == 0 and len(file.read(lines)) == 1 and not page.exists()
     monkeypatch.setattr(sys, "argv", command)
     assert records.main() == 0
-    found = records.read(lines)
+    found = file.read(lines)
     assert sorted((line["first"], line["last"]) for line in found) == [(0, 100), (100, n)]
-    assert records.main() == 0 and records.read(lines) == found
-    whole = records.summary(records.finished(found, found[0]))
+    assert records.main() == 0 and file.read(lines) == found
+    whole = file.summary(file.finished(found, found[0]))
     batches = [data.batch("test", torch.arange(0, 100)), data.batch("test", torch.arange(100, n))]
     assert whole.elbo[0] == pytest.approx(elbo(run.model, batches).elbo.mean().item(), abs=1e-9)
     assert whole.bound[0] == pytest.approx(iw_bound(run.model, batches, 7).mean().item(), abs=1e-9)
@@ -122,12 +122,12 @@ def test_chunks_equal_one_pass(scripts: dict[str, ModuleType], run: vaekit.Run, 
     save_tensors(kept, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, about)
     monkeypatch.setattr(sys, "argv", ["records.py", str(kept), *command[2:]])
     assert records.main() == 0
-    both = records.summaries(records.read(lines))
+    both = file.summaries(file.read(lines))
     assert len(both) == 2 and both[1].complete and both[1].about["command"].endswith("(in 16 bits)")
     assert 0 < abs(both[1].bound[0] - whole.bound[0]) < 0.05
     monkeypatch.setattr(sys, "argv", ["records.py", str(kept), *command[2:], "--samples", "3"])
     assert records.main() == 0
-    assert records.read(lines)[-1]["command"] == both[1].about["command"], "what is said of kept weights is said once"
+    assert file.read(lines)[-1]["command"] == both[1].about["command"], "what is said of kept weights is said once"
 
 
 def test_records_page_has_the_published_numbers(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_records_page_has_the_published_numbers(scripts: dict[str, ModuleType], 
     line |= {"kind": "pmf", "dimensions": 784, "test_images": 200, "images": 200, "precision": "fp32", "samples": 500, "seconds": 1.0}
     line |= {"elbo_sum": -22_900.0, "elbo_squares": 5_300_000.0, "bound_sum": -22_600.0, "bound_squares": 5_200_000.0}
     half = [line | {"first": a, "last": a + 100} for a in (0, 100)]
-    scripts["records"].write_page(half, tmp_path / "page.md")
+    scripts["records_page"].write_page(half, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "226.00" in text and "229.00" in text and "Exemplar VAE" in text and "226.75 ± 0.07" in text
-    scripts["records"].write_page(half[:1], tmp_path / "page.md")
+    scripts["records_page"].write_page(half[:1], tmp_path / "page.md")
     assert "226.00" not in (tmp_path / "page.md").read_text()  # not complete, so not in the table
 
 
@@ -323,5 +323,5 @@ def test_committed_lines_can_be_read(scripts: dict[str, ModuleType]) -> None:
     for name in ("records", "budget", "time_to_quality"):
         path = BENCHMARKS / f"{name}.jsonl"
         if path.exists():
-            assert len(scripts["records"].read(path)) == len([line for line in path.read_text().splitlines() if line]) > 0
+            assert len(scripts["lines"].read(path)) == len([line for line in path.read_text().splitlines() if line]) > 0
             assert all(isinstance(json.loads(line), dict) for line in path.read_text().splitlines())
