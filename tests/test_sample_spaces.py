@@ -98,8 +98,42 @@ def test_inception_takes_eight_bit_colours() -> None:
 
 def test_inception_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(UserError, match="needs torch-fidelity, which is not installed"):
+    with pytest.raises(UserError, match="needs torch-fidelity and torchvision, which are not installed"):
         InceptionSpace()
+
+    class Offline:
+        def __init__(self, *names: Any) -> None:
+            raise OSError("no network")
+
+    stand_in(monkeypatch, "torch_fidelity.feature_extractor_inceptionv3", FeatureExtractorInceptionV3=Offline)
+    with pytest.raises(UserError, match=r"could not be fetched or read \(no network\): put weights-inception-.*pth into .*checkpoints"):
+        InceptionSpace()
+
+
+def test_inception_sees_all_images_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network in its place that takes what torch-fidelity's takes, [N, 3, H, W] of bytes, and gives what it gives, a tuple."""
+
+    class Means:
+        def __init__(self, name: str, features: list[str]) -> None:
+            assert (name, features) == ("inception-v3-compat", ["2048"])
+
+        def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            assert x.dtype == torch.uint8 and x.shape[1:] == (3, 4, 4)
+            return (x.double().mean((2, 3)),)
+
+    stand_in(monkeypatch, "torch_fidelity.feature_extractor_inceptionv3", FeatureExtractorInceptionV3=Means)
+    images = torch.randint(0, 256, (120, 1, 4, 4), dtype=torch.uint8)
+    found = InceptionSpace()(images, vaekit.DataSpec("pixels", (1, 4, 4), 256))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, images.float().mean((2, 3)).expand(-1, 3))
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **contents: Any) -> None:
+    """A module, and the packages that it lies in, in the place of one that is not installed."""
+    parts = name.split(".")
+    for i in range(len(parts)):
+        monkeypatch.setitem(sys.modules, ".".join(parts[: i + 1]), types.ModuleType(parts[i]))
+    vars(sys.modules[name]).update(contents)
 
 
 class Session:

@@ -43,6 +43,9 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     if dataset.spec.classes != wanted.classes and (asks or (knows and dataset.spec.classes)):
         theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
         raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
+    if prior.get("condition") == "attributes" and dataset.spec.attributes and dataset.spec.attributes != wanted.attributes:
+        theirs, ours = (", ".join(names) for names in (dataset.spec.attributes, wanted.attributes))
+        raise UserError(f"The prior knows the attributes {ours}, and these data have {theirs}: name data with the same ones.")
     return dataset
 
 
@@ -67,14 +70,14 @@ def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> to
     Raises `UserError` for a class or attributes that the model does not know (a fitted prior may know them for it), and where they are `needed` by
     the model itself for none at all, if it knows some.
     """
-    spec, owner = run.spec, run.model.condition
-    attributes = isinstance(owner, AttributeCondition)
+    spec, owner, sampler = run.spec, run.model.condition, run.model.sampler
+    attributes = isinstance(owner or (None if sampler is None or needed else sampler.condition), AttributeCondition)
     how = f"--attributes {','.join(f'{name}=...' for name in spec.attributes)}" if attributes else f"--class ({', '.join(spec.classes)})"
     if condition is None:
-        if owner is not None and (needed or attributes):
+        if owner is not None and (needed or isinstance(owner, AttributeCondition)):
             raise UserError(f"This model is told the {'attributes' if attributes else 'class'} of an image: say it with {how}.")
         return None
-    if owner is None and (needed or run.model.sampler is None):
+    if owner is None and (needed or sampler is None):
         raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
     if attributes:
         given = dict(part.partition("=")[::2] for part in condition.split(","))
@@ -83,7 +86,7 @@ def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> to
         except (KeyError, ValueError):
             row = []
         if given or not row:
-            raise UserError(f"'{condition}' does not give this model's attributes: say each of them, a number, with {how}.")
+            raise UserError(f"'{condition}' does not give the attributes that this run knows: say each of them, a number, with {how}.")
         return torch.tensor(row).expand(n, -1)
     if condition in spec.classes:
         return torch.full((n,), spec.classes.index(condition))

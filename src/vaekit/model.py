@@ -177,14 +177,11 @@ class VAE(Part):
         return torch.cat(images)
 
     def _told(self, n: int, condition: Tensor | int | None) -> Tensor | None:
-        """n raw conditions for the fitted prior and the decoder together."""
-        owner = self.condition or (None if self.sampler is None else self.sampler.condition)
-        if owner is None:
-            if condition is not None:
-                raise UserError("Neither this model nor its prior knows a condition: fit the prior with --condition class to choose one.")
-            return None
+        """n raw conditions for the fitted prior and the decoder together; None where the prior alone may choose."""
         if condition is None:
-            return owner.draw(n)
+            return None if self.condition is None else self.condition.draw(n)
+        if self.condition is None and (self.sampler is None or self.sampler.condition is None):
+            raise UserError("Neither this model nor its prior knows a condition: fit the prior with --condition class to choose one.")
         told = torch.as_tensor(condition, device=self.device)
         return told if told.dim() else told.expand(n)
 

@@ -85,7 +85,7 @@ EXAMPLES = {
     "Mixture": lambda: Mixture(components=3, channels=2, levels=5),
     "ClassCondition": lambda: ClassCondition(4),
     "OneHotCondition": lambda: OneHotCondition(4),
-    "AttributeCondition": lambda: AttributeCondition(3),
+    "AttributeCondition": lambda: AttributeCondition(3, marked=True),
     "MLPEncoder": lambda: nets("mlp")[0],
     "MLPDecoder": lambda: nets("mlp")[1],
     "ConvEncoder": lambda: nets("conv")[0],

@@ -1,6 +1,8 @@
 """Penalties of what the eye sees: MS-SSIM against torchmetrics, and distances between features."""
 
 import copy
+import sys
+import types
 
 import pytest
 import torch
@@ -87,6 +89,34 @@ def test_features_that_are_not_there_are_refused(tmp_path) -> None:  # type: ign
         Perceptual(256, features=str(tmp_path / "text.pt"))
     with pytest.raises(UserError, match=r"pip install 'vaekit\[perceptual\]'"):
         Perceptual(256, features="lpips")
+
+
+def test_lpips_sees_both_images_in_its_own_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network in its place that takes what lpips' takes, RGB on [-1, 1], and gives what it gives, [N, 1, 1, 1]."""
+
+    class Halves(torch.nn.Module):
+        def __init__(self, net: str, verbose: bool) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            assert x.shape[1:] == y.shape[1:] == (3, 8, 8) and -1 <= x.min() < -0.5 and x.max() <= 1
+            return self.scale * (x - y).square().mean((1, 2, 3), keepdim=True)
+
+    lpips = types.ModuleType("lpips")
+    lpips.LPIPS = Halves  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lpips", lpips)
+    torch.manual_seed(0)
+    penalty, model = Perceptual(256, features="lpips"), scrambled(vae("mlp", [1, 8, 8]))
+    x = batch(3, [1, 8, 8])
+    out = model(x)
+    # 0.5 mean (2 (x - m) / 255)^2, times 64 values
+    torch.testing.assert_close(penalty(out), 64 * 0.5 * (2 * (out.px.mean - x.x) / 255).square().mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
+    penalty(out).sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.decoder.parameters()), "it teaches the decoder"
+    assert all(not p.requires_grad for p in penalty._distance[0].parameters()), "and learns nothing itself"
+    with pytest.raises(UserError, match="these have 4 channels"):
+        penalty._distance[0](torch.rand(1, 4, 8, 8), torch.rand(1, 4, 8, 8))
 
 
 def test_laplacian_distance() -> None:

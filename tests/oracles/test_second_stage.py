@@ -1,6 +1,7 @@
 """Priors that are fitted afterwards: the field that carries noise to a Gaussian is known, and so is what its loss cannot go below."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors import MixturePrior
 from vaekit.latents.priors.flow_matching import PATHS, FlowMatching
 from vaekit.latents.priors.full_mixture import FullMixturePrior
-from vaekit.networks import ClassCondition
+from vaekit.networks import AttributeCondition, ClassCondition, Condition
 from vaekit.networks.velocity import Velocity, VelocityMLP
 from vaekit.output import Batch
 from vaekit.recipes.second_stage import KINDS, codes_like, second_stage
@@ -117,16 +118,24 @@ def test_the_condition_is_dropped_in_training_alone() -> None:
 SHAPES = {"vector": ([2], None), "map": ([2, 3, 3], None), "indices": ([2, 2, 3], 5)}
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["free", "told"])
-@pytest.mark.parametrize(("kind", "form"), [(kind, form) for kind in KINDS for form in SHAPES if KINDS[kind].has(form, 0)])
-def test_every_kind_learns_and_draws(kind: str, form: str, told: bool) -> None:
-    if told and not KINDS[kind].has(form, 1):
-        pytest.skip("it knows no condition")
+TOLD: dict[str, Callable[[], tuple[Condition | None, Tensor | None]]] = {
+    "nothing": lambda: (None, None),
+    "class": lambda: (ClassCondition(3), torch.arange(64) % 3),
+    "attributes": lambda: (AttributeCondition(2, marked=True), torch.randn(64, 2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "told"),
+    [(kind, form, told) for told, make in TOLD.items() for kind in KINDS for form in SHAPES if KINDS[kind].has(form, make()[0])],
+)
+def test_every_kind_learns_and_draws(kind: str, form: str, told: str) -> None:
     torch.manual_seed(0)
     shape, size = SHAPES[form]
     codes = 10 + torch.randn(64, *shape) if size is None else torch.randint(size, (64, *shape))
-    images = Batch(codes_like(codes), condition=torch.arange(64) % 3 if told else None)
-    model = second_stage(kind, shape, size, ClassCondition(3), count=20).model if told else second_stage(kind, shape, size).model
+    condition, known = TOLD[told]()
+    images = Batch(codes_like(codes), condition=known)
+    model = second_stage(kind, shape, size, condition, count=20 if condition else 50_000).model
     model.initialize(images)
     with torch.no_grad():
         for parameter in model.parameters():  # what starts at zero hides what lies behind it
@@ -136,10 +145,11 @@ def test_every_kind_learns_and_draws(kind: str, form: str, told: bool) -> None:
     assert any((p.grad != 0).any() for p in model.parameters())
     x = model.eval().sample(7)
     assert x.shape == (7, *shape) and torch.isfinite(x).all() and x.is_floating_point() == (size is None)
-    if told:
+    if known is not None:
         for name in model.prior.takes:
             value = {"guidance": 2.0, "top": 2}[name]
-            assert model.sample(7, condition=torch.tensor(1), **{name: value}).shape == x.shape
+            assert model.sample(7, condition=known[:7], **{name: value}).shape == x.shape
+            assert model.sample(7, condition=known[1].expand(7, *known.shape[1:]), **{name: value}).shape == x.shape
     elif "guidance" in model.prior.takes:
         with pytest.raises(UserError, match="fitted without one"):
             model.sample(7, guidance=2.0)
@@ -183,6 +193,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         ("flow", [1, 7, 7], 64, None, "not for maps of indices: choose one of autoregressive, transformer."),
         ("transformer", [3], None, None, "not for vectors"),
         ("two-stage", [3], None, ClassCondition(2), "two-stage knows no condition on vectors: choose one of flow-matching, diffusion, gmm, flow."),
+        ("gmm", [3], None, AttributeCondition(2), "gmm knows no attributes on vectors: choose one of flow-matching, diffusion, flow."),
         (None, [3, 7], None, None, "have the shape"),
         (None, [7], 64, None, "have the shape"),
     ]:
@@ -205,6 +216,28 @@ def test_the_gmm_of_classes_is_told_them_as_they_are() -> None:
     for wanted in range(3):
         near = model.sample(50, condition=torch.tensor([wanted])).mean(1) / 20
         assert (near.round() == wanted).all()
+
+
+def test_it_draws_what_goes_with_attributes_and_without_them_what_all_codes_are_like() -> None:
+    """z = (a, -a) + noise with a ~ N(5, 2^2): given a it is about that, given none it is spread as a is."""
+    torch.manual_seed(0)
+    a = 5 + 2 * torch.randn(2000, 1)
+    images = Batch(codes_like(torch.cat([a, -a], 1) + 0.1 * torch.randn(2000, 2)), condition=a)
+    recipe = second_stage(None, [2], condition=AttributeCondition(1, marked=True))
+    assert recipe.name == "prior-flow"
+    model = recipe.model
+    model.initialize(images)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        rows = torch.randint(2000, (256,))
+        optimizer.zero_grad()
+        (-model(images[rows]).log_px.mean()).backward()
+        optimizer.step()
+    model.eval()
+    for wanted in (3.0, 5.0, 7.0):  # 5 is the mean: told it is not the same as told nothing
+        z = model.sample(500, condition=torch.tensor([[wanted]]).expand(500, 1))
+        assert z.mean(0).tolist() == pytest.approx([wanted, -wanted], abs=0.3) and (z.std(0) < 0.8).all()
+    assert model.sample(2000).std(0).tolist() == pytest.approx([2, 2], rel=0.2)
 
 
 @pytest.mark.parametrize(("latent", "count", "name"), [(4, 1000, "gmm"), (4, 79, "flow-matching"), (600, 50_000, "flow-matching")])

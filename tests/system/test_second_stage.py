@@ -13,6 +13,7 @@ from tests.system.killing import killed_at
 from vaekit import api
 from vaekit.cli import main
 from vaekit.errors import UserError
+from vaekit.evaluation.samples import measure_samples
 from vaekit.latents import Flat, StandardNormal
 from vaekit.latents.posteriors.gaussian_map import GaussianMap
 from vaekit.likelihoods import Gaussian
@@ -64,6 +65,29 @@ def test_a_prior_that_is_told_the_class(runs: Path) -> None:
     assert vaekit.load(runs / "flat").description["prior"]["condition"] == "class"
 
 
+@pytest.mark.parametrize("told", [None, "attributes"], ids=["the prior alone", "the model too"])
+def test_a_prior_that_is_told_attributes(tmp_path: Path, told: str | None) -> None:
+    run = vaekit.fit("mlp", "shapes:1000", out=tmp_path / "run", epochs=1, scale=0.1, latent=2, condition=told, watcher=Silent())
+    inner = api.fit_prior(run, condition=None if told else "attributes", epochs=1, watcher=Silent())
+    assert inner.path.name == "flow-attributes" and vaekit.load(run.path).description["prior"]["condition"] == "attributes"
+    run, pictures = vaekit.load(run.path), []
+    values = [f"{name}={0.5 if i else 1}" for i, name in enumerate(run.spec.attributes)]
+    for first in (values[0], values[0].replace("=1", "=0")):
+        torch.manual_seed(0)
+        pictures.append(run.model.sampler.sample(3, condition=api.told(run, ",".join([first, *values[1:]]), 3)))
+    assert not torch.equal(*pictures)
+    assert api.sample(run, 3, condition=",".join(values)).shape == (3, 1, 64, 64)
+    with pytest.raises(UserError, match="say each of them"):
+        api.sample(run, 3, condition="Sandal")
+    if told:
+        with pytest.raises(UserError, match="told the attributes of an image"):
+            api.sample(run, 3)
+    else:
+        assert api.sample(run, 3).shape == (3, 1, 64, 64)
+    measures = measure_samples(run, vaekit.reopen(run), n=50)["measures"]
+    assert "synthetic_accuracy" not in measures and 0 <= measures["prior_test"]["value"] <= 1
+
+
 def test_indices_that_are_told_the_class_by_the_command(runs: Path, tmp_path: Path) -> None:
     def call(*arguments: str) -> None:
         with pytest.raises(SystemExit) as stop:
@@ -93,7 +117,7 @@ def test_classes_that_come_one_after_the_other(tmp_path: Path) -> None:
 
 def test_what_is_refused(runs: Path, tmp_path: Path) -> None:
     run = vaekit.load(runs / "ladder")
-    with pytest.raises(UserError, match="class or nothing"):
+    with pytest.raises(UserError, match=r"or nothing .* and not 'colour'"):
         api.fit_prior(run, condition="colour", watcher=Silent())
     with pytest.raises(UserError, match="two ways to say how long"):
         api.fit_prior(run, epochs=1, minutes=1, watcher=Silent())

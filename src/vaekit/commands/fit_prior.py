@@ -16,7 +16,9 @@ def fit_prior(
     run: RunFolder,
     prior: Annotated[str | None, typer.Option(help=f"Left out: what suits the codes. {'; '.join(_WAYS)}.", show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help="The images to encode; the run's own if left out.")] = None,
-    condition: Annotated[str | None, typer.Option(help="class: the prior is told it, and sample takes --class.")] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="class or attributes: the prior is told them, and sample takes --class or --attributes.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the codes; the prior's own number if left out.")] = None,
     minutes: Annotated[float | None, typer.Option(help="A budget instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Codes of one step.")] = None,

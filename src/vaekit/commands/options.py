@@ -22,11 +22,11 @@ Klass = Annotated[
     typer.Option(
         "--class",
         "--attributes",
-        help="What the images are told: a class, by name or number, or attributes, as name=value,name=value, whichever the model was trained with.",
+        help="What the images are told: a class, by name or number, or attributes, as name=value,name=value: what the model or its prior knows.",
     ),
 ]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior: below 1, safer images; above, stranger ones.")]
-Guidance = Annotated[float, typer.Option(help="How much the class counts, for a fitted prior that is told it: above 1, more typical images.")]
+Guidance = Annotated[float, typer.Option(help="How much the class or attributes count, for a prior fitted to them: above 1, more typical images.")]
 Prior = Annotated[
     str | None,
     typer.Option(help="own for the model's, or one of those in RUN/priors; the one that was fitted last if there is one.", show_default=False),

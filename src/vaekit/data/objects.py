@@ -19,10 +19,12 @@ from vaekit.errors import UserError
 
 
 def from_object(data: Any, size: Any = None) -> ArraySet:
-    """An `ArraySet` of an array, a tensor, (images, labels), or a data set or list of images or (image, label).
+    """An `ArraySet` of an array, a tensor, (images, labels), or a data set or list of images or (image, label); one of its own as it is.
 
     `size` is needed only for PIL images that differ in size. Raises `UserError` for anything else.
     """
+    if isinstance(data, ArraySet):
+        return data
     if isinstance(data, TensorDataset):
         data = data.tensors[0] if len(data.tensors) == 1 else (data.tensors[0], data.tensors[1])
     if isinstance(data, tuple) and len(data) == 2 and _is_array(data[0]):

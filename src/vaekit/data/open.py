@@ -174,6 +174,8 @@ def _joined(train: ArraySet, validation: ArraySet) -> ArraySet:
         classes = tuple(sorted({*train.classes, *validation.classes}, key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c)))
         ids = [np.array([classes.index(c) for c in part.classes] + [-1], np.int64)[part.labels] for part in (train, validation)]
         joined.labels, joined.classes = np.concatenate(ids), classes
+    if train.attributes is not None and validation.attributes is not None and train.attribute_names == validation.attribute_names:
+        joined.attributes, joined.attribute_names = np.concatenate([train.attributes, validation.attributes]), train.attribute_names
     return joined
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaekit.distributions.point import Point
 from vaekit.errors import UserError
 from vaekit.latents.base import Prior
-from vaekit.networks.condition import Condition
+from vaekit.networks.condition import AttributeCondition, Condition
 from vaekit.output import Batch, VAEOutput
 from vaekit.part import Part
 
@@ -82,7 +82,7 @@ class Fitted(Part):
         """n codes as the model's decoder side takes them.
 
         Args:
-            condition: raw, one for each; classes in turn where none is given.
+            condition: raw, one for each; where none is given, classes in turn, and of attributes none.
             guidance: how much the condition counts, where the prior has it (see `FlowMatching` and `OrderedCodes`).
             top: only the likeliest few of each index are drawn, where the prior has it (see `OrderedCodes`).
 
@@ -95,7 +95,7 @@ class Fitted(Part):
                 cure = "" if self.discrete or name == "top" else ", or fit a prior that has it: vaekit fit-prior RUN --prior flow-matching"
                 raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out{cure}.")
         if "guidance" in more and self.condition is None:
-            raise UserError("guidance is how much the class counts, and this prior was fitted without one: fit it with --condition class.")
+            raise UserError("guidance is how much the condition counts, and this prior was fitted without one: fit it with --condition class.")
         if not math.isfinite(guidance):
             raise UserError(f"guidance is a number, 1 for none, and it is {guidance}.")
         if top is not None and top < 1:
@@ -104,9 +104,16 @@ class Fitted(Part):
             raise UserError("This prior was fitted without a condition: fit it with --condition class to choose one.")
         c = None
         if self.condition is not None:
-            c = self.condition((self.condition.draw(n) if condition is None else condition.expand(n)).to(self.device))
+            c = self._embedded(n, condition)
         code = self.prior.sample(n, c=c, temperature=temperature, **more)
         return code if self.discrete else code * self.std + self.mean
+
+    def _embedded(self, n: int, condition: Tensor | None) -> Float[Tensor, "n G"]:
+        assert self.condition is not None
+        if condition is None and isinstance(self.condition, AttributeCondition):
+            return self.mean.new_zeros(n, self.condition.features)
+        told = self.condition.draw(n) if condition is None else condition.expand(n, *condition.shape[1:])
+        return self.condition(told.to(self.device))
 
     @torch.no_grad()
     def initialize(self, batch: Batch | Tensor) -> None:

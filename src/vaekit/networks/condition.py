@@ -61,19 +61,25 @@ class OneHotCondition(Condition):
 
 
 class AttributeCondition(Condition):
-    """The attribute vector, standardized by the mean and standard deviation of the first batch that it saw (up to 1,024 training images)."""
+    """The attribute vector, standardized by the mean and standard deviation of the first batch that it saw (up to 1,024 training images).
+
+    Args:
+        attributes: F.
+        marked: one more column, of ones: so that zeros, which stand for no attributes where some go without, are not attributes of the mean.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, attributes: int) -> None:
+    def __init__(self, attributes: int, marked: bool = False) -> None:
         super().__init__()
-        self.features = attributes
+        self.features, self.marked = attributes + marked, marked
         self.register_buffer("mean", torch.zeros(attributes))
         self.register_buffer("std", torch.ones(attributes))
 
     def forward(self, condition: Float[Tensor, "B F"]) -> Float[Tensor, "B G"]:
-        return (condition - self.mean) / self.std
+        c = (condition - self.mean) / self.std
+        return F.pad(c, (0, 1), value=1.0) if self.marked else c
 
     def initialize(self, condition: Float[Tensor, "B F"]) -> None:
         """Measures mean and standard deviation on one batch."""
@@ -81,4 +87,4 @@ class AttributeCondition(Condition):
         self.std.copy_(condition.std(0, correction=0).clamp_min(1e-6))
 
     def draw(self, n: int) -> Tensor:
-        raise UserError(f"This model is conditioned on {self.features} attributes: say which values the new images should have.")
+        raise UserError(f"This model is conditioned on {len(self.mean)} attributes: say which values the new images should have.")

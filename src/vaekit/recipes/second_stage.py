@@ -18,7 +18,7 @@ from vaekit.latents.priors.flow_matching import FlowMatching
 from vaekit.latents.priors.full_mixture import FullMixturePrior, components_for, enough
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
-from vaekit.networks import ClassCondition, Condition, MLPDecoder, MLPEncoder, OneHotCondition
+from vaekit.networks import AttributeCondition, ClassCondition, Condition, MLPDecoder, MLPEncoder, OneHotCondition
 from vaekit.networks.velocity import VelocityMLP
 from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.output import Batch
@@ -63,10 +63,11 @@ class Kind:
     conditional: frozenset[str] = frozenset({"vector", "map", "indices"})
     """The forms whose prior knows a condition."""
     closed: bool = False
-    """Whether its start is the fit, by an algorithm of its own that looks at all codes, and gradient steps only refine it."""
+    """Whether its start is the fit, by an algorithm of its own that looks at all codes; gradient steps only refine it. It is told classes alone."""
 
-    def has(self, form: str, told: int) -> bool:
-        return getattr(self, form) is not None and (not told or form in self.conditional)
+    def has(self, form: str, condition: Condition | None = None) -> bool:
+        able = condition is None or (form in self.conditional and not (self.closed and isinstance(condition, AttributeCondition)))
+        return getattr(self, form) is not None and able
 
 
 def _two_stage(latent: int) -> TwoStage:
@@ -129,17 +130,18 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
         UserError: for an unknown kind, or one that does not go with these codes or with a condition.
     """
     form = form_of(shape, size)
-    kind = kind or ("flow-matching" if form == "vector" and not enough(shape[0], count) else DEFAULT_KINDS[form])
+    kind = kind or _default(form, shape, condition, count)
     if kind not in KINDS:
         raise UserError(f"There is no prior '{kind}' to fit; there are {', '.join(KINDS)}.")
     chosen = KINDS[kind]
+    if not chosen.has(form, condition):
+        able = ", ".join(name for name, k in KINDS.items() if k.has(form, condition))
+        what = "attributes" if chosen.closed else "condition"
+        why = f"is not for {FORMS[form]}" if not chosen.has(form) else f"knows no {what} on {FORMS[form]}"
+        raise UserError(f"The prior {kind} {why}: choose one of {able}.")
     if chosen.closed and isinstance(condition, ClassCondition):  # a learned vector says nothing yet at the start
         condition = OneHotCondition(condition.classes)
     told = 0 if condition is None else condition.features
-    if not chosen.has(form, told):
-        able = ", ".join(name for name, k in KINDS.items() if k.has(form, told))
-        why = f"is not for {FORMS[form]}" if not chosen.has(form, 0) else f"knows no condition on {FORMS[form]}"
-        raise UserError(f"The prior {kind} {why}: choose one of {able}.")
     if chosen.indices is not None and size is not None:
         prior = chosen.indices(shape, size, told)
     elif form == "map" and chosen.map is not None:
@@ -156,6 +158,15 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
     return Recipe(model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}")
 
 
+def _default(form: str, shape: list[int], condition: Condition | None, count: int) -> str:
+    """What suits these codes."""
+    if form == "vector" and isinstance(condition, AttributeCondition):
+        return "flow" if shape[0] <= SEQUENTIAL else "flow-matching"
+    return "flow-matching" if form == "vector" and not enough(shape[0], count) else DEFAULT_KINDS[form]
+
+
+SEQUENTIAL = 128
+"""Dimensions up to which a flow is the default, whose draws take a pass for each."""
 ALL = 10**9
 """More codes than there are."""
 

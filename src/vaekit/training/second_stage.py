@@ -9,13 +9,15 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from vaekit.data import Dataset, open_data
+from vaekit.data.arrays import ArraySet, understand_labels
 from vaekit.data.cache import digest
+from vaekit.data.objects import from_object
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Progress, passes
 from vaekit.latents.fitted import Fitted
 from vaekit.latents.support import UNFITTED, supports
 from vaekit.model import VAE
-from vaekit.networks import ClassCondition
+from vaekit.networks import AttributeCondition, ClassCondition, Condition
 from vaekit.output import Batch
 from vaekit.recipes.second_stage import codes_like, second_stage
 from vaekit.run import Run
@@ -31,8 +33,8 @@ class Codes:
     z: Shaped[Tensor, "n *E"]
     size: int | None
     """How many values an index can take; None for real codes."""
-    classes: Tensor | None
-    """[n] long, where the prior is told them."""
+    told: Tensor | None
+    """What the prior is told of each: [n] long of classes, [n, F] of attributes."""
 
 
 CODES, VALUES = 150_000, 2**27
@@ -41,13 +43,13 @@ values than can be held, 0.5 GB."""
 
 
 def codes_of(
-    model: VAE, dataset: Dataset, split: str, told: bool = False, *, draws: int = 1, seed: int = 0, progress: Progress | None = None
+    model: VAE, dataset: Dataset, split: str, told: str | None = None, *, draws: int = 1, seed: int = 0, progress: Progress | None = None
 ) -> Codes:
-    """The codes of the first stochastic layer (the top of a ladder) for a split; with `told` the class of each image too.
+    """The codes of the first stochastic layer (the top of a ladder) for a split; with `told` the class or the attributes of each image too.
 
     With several `draws` of q(z|x), all images come once after the other; codes that are points, and no draws, come once.
 
-    Raises `UserError` for images without a class where classes are asked for.
+    Raises `UserError` for images without a class or attributes where they are asked for.
     """
     size: list[int] = []
 
@@ -64,15 +66,19 @@ def codes_of(
 
     total = dataset.size(split)
     z = torch.cat(list(passes(model, dataset.batches(split, 256), compute, seed=seed, progress=progress, total=total)))
-    classes = None
-    if told:
-        if dataset.labels is None or bool((dataset.labels[dataset.index(split)] < 0).any()):
-            raise UserError(
-                "A prior that is told the class needs one for each image, and these data have none or not for all: leave --condition out."
-            )
-        classes = dataset.labels[dataset.index(split)]
-    count = z.shape[1]
-    return Codes(z.transpose(0, 1).flatten(0, 1), None if z.is_floating_point() else size[0], None if classes is None else classes.repeat(count))
+    known = _known(dataset, told)[dataset.index(split)] if told else None
+    if known is not None:
+        known = known.repeat(z.shape[1], *[1] * (known.dim() - 1))
+    return Codes(z.transpose(0, 1).flatten(0, 1), None if z.is_floating_point() else size[0], known)
+
+
+def _known(dataset: Dataset, told: str) -> Tensor:
+    """The class or the attributes of all images."""
+    known = dataset.labels if told == "class" else dataset.attributes
+    if known is None or bool((known < 0).any() if told == "class" else known.isnan().any()):
+        what = "the class needs one" if told == "class" else "attributes needs them"
+        raise UserError(f"A prior that is told {what} for each image, and these data have none or not for all: leave --condition out.")
+    return known
 
 
 def fit_prior(
@@ -94,7 +100,7 @@ def fit_prior(
     Args:
         dataset: the run's data.
         kind: one of `recipes.second_stage.KINDS`; None for the default of these codes (`DEFAULT_KINDS`).
-        condition: "class" to tell the prior the class; None if the model is told it.
+        condition: "class" or "attributes" to tell the prior those of the data; a model that is told some has a prior that is told the same.
         progress: called with the number of images encoded, and how many there are.
         options: of the training (`Training`).
 
@@ -114,18 +120,21 @@ def fit_prior(
     held_out = codes_of(model, dataset, "validation", told, seed=1)
     draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
     train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
-    condition_of, rarest = None, images
-    if train.classes is not None:
+    condition_of: Condition | None = None
+    rarest = images
+    if train.told is not None and told == "class":
         condition_of = ClassCondition(len(dataset.spec.classes))
-        rarest = int(torch.bincount(train.classes, minlength=condition_of.classes).min()) * images // len(train.z)
+        rarest = int(torch.bincount(train.told, minlength=condition_of.classes).min()) * images // len(train.z)
+    elif train.told is not None:
+        condition_of = AttributeCondition(train.told.shape[1], marked=True)
     recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest)
     kind = recipe.name.removeprefix("prior-")
-    codes = open_data(_pair(train), validation_data=_pair(held_out), condition="class" if told else None)
+    codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
     # Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit.
     codes.fingerprint = digest(weights_of(model), dataset.fingerprint, draws, told)
     # As many passes over the images, whatever the draws of each.
     training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
-    inner = Run(run.path / "priors" / (f"{kind}-class" if told else kind))
+    inner = Run(run.path / "priors" / (f"{kind}-{told}" if told else kind))
     start_all = " It starts from all of them, which takes a minute or more." if recipe.start > 1024 else ""
     watcher.say(f"Fitting {kind} to {len(train.z):,} codes of {images:,} images.{start_all}")
     start(inner, recipe, codes, training, watcher, (), save_seconds, afresh=f"remove {inner.path}")
@@ -135,23 +144,25 @@ def fit_prior(
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
     save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})
     run.__dict__.pop("model", None)
-    about = {"kind": kind, "condition": "class" if told else None, "run": str(inner.path.relative_to(run.path))}
+    about = {"kind": kind, "condition": told, "run": str(inner.path.relative_to(run.path))}
     run.describe(prior={**about, "weights": weights_of(fitted)})
     return inner
 
 
-def _told(model: VAE, dataset: Dataset, condition: str | None) -> bool:
-    """Whether the prior is told the class. Raises `UserError` for codes that no prior takes, and for what it cannot be told."""
-    if condition not in (None, "class"):
-        raise UserError(f"A prior is told the class or nothing (--condition class), and not '{condition}'.")
+def _told(model: VAE, dataset: Dataset, condition: str | None) -> str | None:
+    """What the prior is told: "class", "attributes" or nothing. Raises `UserError` for codes that no prior takes, and for what it cannot be told."""
+    if condition not in (None, "class", "attributes"):
+        raise UserError(f"A prior is told the class, the attributes or nothing (--condition class, --condition attributes), and not '{condition}'.")
     place = supports(model.latent)[0]
     if place in UNFITTED:
         form = "points of a simplex (relaxed categories)" if place == "categories" else f"points of a {place}"
         raise UserError(f"The codes of this model are {form}, and a fitted prior would draw codes off it: its own prior stays.")
-    if condition == "class" and model.condition is not None and not isinstance(model.condition, ClassCondition):
-        raise UserError("This model is told attributes, and a prior that is told the class would want both at once: leave --condition out.")
-    told = condition == "class" or isinstance(model.condition, ClassCondition)
-    if told and len(dataset.spec.classes) < 2:
+    own = None if model.condition is None else "attributes" if isinstance(model.condition, AttributeCondition) else "class"
+    if None not in (own, condition) and own != condition:
+        both = "attributes, and a prior that is told the class" if own == "attributes" else "the class, and a prior that is told attributes"
+        raise UserError(f"This model is told {both} would want both at once: leave --condition out.")
+    told = own or condition
+    if told == "class" and len(dataset.spec.classes) < 2:
         raise UserError(f"A prior is told the class of images of at least two classes, and '{dataset.name}' has {len(dataset.spec.classes)}.")
     return told
 
@@ -162,6 +173,12 @@ def weights_of(module: nn.Module) -> str:
     return digest(*(part for name, t in sorted(tensors.items()) for part in (name, t.cpu().flatten().view(torch.uint8).numpy().tobytes())))
 
 
-def _pair(codes: Codes) -> Any:
-    images = codes_like(codes.z)
-    return images if codes.classes is None else (images, codes.classes)
+def _images(codes: Codes, told: str | None) -> ArraySet:
+    """The codes as a data set of images, with what is known of them."""
+    images = from_object(codes_like(codes.z))
+    if codes.told is not None and told == "class":
+        images.labels, images.classes = understand_labels(codes.told, images.count)
+    elif codes.told is not None:
+        names = tuple(str(i) for i in range(codes.told.shape[1]))
+        images.attributes, images.attribute_names = codes.told.numpy().astype("float32"), names
+    return images

@@ -11,7 +11,7 @@ from vaekit.errors import UserError
 from vaekit.evaluation.passes import seeded
 from vaekit.evaluation.samples.two_sample import TwoSampleTest, classifier_test
 from vaekit.model import VAE, evaluating
-from vaekit.networks.condition import ClassCondition, OneHotCondition
+from vaekit.networks.condition import AttributeCondition, ClassCondition, OneHotCondition
 from vaekit.output import Batch
 
 BATCH = 250
@@ -55,6 +55,8 @@ def conditions(model: VAE, data: Dataset, rows: Int[Tensor, "n"]) -> Shaped[Tens
         told = [held_out(data, part).condition for part in rows.split(BATCH)]
         return torch.cat([part for part in told if part is not None])
     own = None if model.sampler is None else model.sampler.condition
+    if isinstance(own, AttributeCondition):
+        return None if data.attributes is None else data.attributes[rows]
     known = isinstance(own, (ClassCondition, OneHotCondition)) and data.labels is not None and bool((data.labels[rows] >= 0).all())
     return data.labels[rows] if known and data.labels is not None else None
 

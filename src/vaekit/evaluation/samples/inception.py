@@ -1,5 +1,6 @@
 """The features that most published Frechet distances are of."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +12,15 @@ from vaekit.errors import UserError
 from vaekit.pictures import channels, on_white
 
 BATCH = 50
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+"""Under https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0."""
 
 
 class InceptionSpace:
-    """The 2048 features of the last pooling layer of Inception v3, as trained for the first published distances; by torchmetrics and torch-fidelity.
+    """The 2048 features of the last pooling layer of Inception v3, as trained for the first published distances; by torch-fidelity.
 
-    Images are brought to 8 bits and three channels (grey is repeated, transparency lies on white) and resized by the network itself.
+    Images are brought to 8 bits and three channels (grey is repeated, transparency lies on white) and resized by the network itself, to 299 x 299
+    without antialiasing, as the published distances have it (torchmetrics' own network smooths them first, and gives other distances).
 
     Raises:
         UserError: where torch-fidelity is not installed, or its weights cannot be fetched, which it does at the first use.
@@ -31,7 +35,7 @@ class InceptionSpace:
 
     @torch.no_grad()
     def __call__(self, images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> Float[Tensor, "N F"]:
-        return torch.cat([self.network(rgb(part, spec)).reshape(len(part), -1).float() for part in images.split(BATCH)])
+        return torch.cat([self.network(rgb(part, spec))[0].float() for part in images.split(BATCH)])
 
 
 def rgb(images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> UInt8[Tensor, "N 3 H W"]:
@@ -41,14 +45,16 @@ def rgb(images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> UInt8[Tensor, "N 3
 
 def _network() -> Any:
     try:
-        import torch_fidelity  # noqa: F401 (torchmetrics takes the network from it)
-        from torchmetrics.image.fid import NoTrainInceptionV3
-    except ImportError as error:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
         raise UserError(
-            "The feature space 'inception' needs torch-fidelity, which is not installed: pip install torch-fidelity, "
-            "or choose another with --features (laplacian needs no network)."
+            f"The feature space 'inception' needs torch-fidelity and torchvision, which are not installed or do not go with this torch ({error}): "
+            "pip install torch-fidelity, or choose another with --features (laplacian needs no network)."
         ) from error
     try:
-        return NoTrainInceptionV3(name="inception-v3-compat", features_list=["2048"]).eval()
-    except OSError as error:
-        raise UserError(f"The weights of Inception cannot be read ({error}): connect the machine once, or choose another space.") from error
+        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    except (OSError, RuntimeError) as error:  # a file that is cut short raises RuntimeError
+        raise UserError(
+            f"The weights of Inception could not be fetched or read ({error}): put {WEIGHTS} into {Path(torch.hub.get_dir()) / 'checkpoints'}, "
+            "or choose another space with --features (laplacian needs no network)."
+        ) from error
