@@ -37,6 +37,17 @@ def fill(folder: Path, count: int = 30, mode: str = "RGB", suffix: str = ".png",
     return folder
 
 
+def test_a_folder_with_the_name_of_a_built_in_set(tmp_path, monkeypatch):
+    """As after `vaekit train digits --out digits`, which opens the same data again."""
+    monkeypatch.chdir(tmp_path)
+    fill(Path("digits"))
+    built_in = open_data("digits")
+    assert built_in.spec.shape == (1, 8, 8) and built_in.source == "digits" and any("./digits opens" in note for note in built_in.notes)
+    for mine in ("./digits", Path("digits")):
+        opened = open_data(mine)
+        assert opened.spec.shape == (3, SIZE, SIZE) and opened.source == str(tmp_path / "digits")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".webp", ".jpg", ".gif"])
 def test_formats(tmp_path, suffix):
     values = noise(3)

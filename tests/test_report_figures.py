@@ -16,11 +16,11 @@ from tests.report_page import Page
 from vaekit.evaluation import evaluate_batches, iw_bound, psnr
 from vaekit.report.charts import bars, lines, scatter
 from vaekit.report.content import Chart, Charts, Facts, Notice, Notices, Prose, Section
-from vaekit.report.measure import measure
+from vaekit.report.measure import drawn_astray, measure
 from vaekit.report.page import page, prose
 from vaekit.report.plane import principal
 from vaekit.report.sheets import LARGEST, errors, heat, room, sheet, tiles
-from vaekit.report.svg import Axis, ticks
+from vaekit.report.svg import Axis, apart, number, ticks, widened
 
 # ---- what is computed
 
@@ -39,6 +39,17 @@ def test_figures_are_those_of_the_evaluation() -> None:
     assert torch.allclose(measured.psnr_db, psnr(x, model.reconstruct(x), spec))
     assert np.allclose(measured.codes, torch.cat([model.encode(b)[0] for b in batches]).numpy(), atol=1e-6)
     assert measured.labels is not None and measured.labels.tolist() == [*range(6)] * 3 and measured.accuracy is None
+
+
+def test_codes_that_the_prior_does_not_draw_are_noticed() -> None:
+    torch.manual_seed(0)
+    data, model = vaekit.open_data("digits"), vae("mlp", [1, 8, 8]).eval()
+    with torch.no_grad():
+        model.latent.posterior.head.weight.zero_()
+        assert drawn_astray(model, data) is None, "all codes are draws of N(0, I)"
+        model.latent.posterior.head.bias[:3] += 5
+    assert "of the codes are told from the prior's: samples come" in str(drawn_astray(model, data))
+    assert drawn_astray(model, vaekit.open_data("digits", limit=300)) is None, "too few to say so"
 
 
 def test_principal_components_are_those_of_the_covariance() -> None:
@@ -113,6 +124,14 @@ def test_axes_and_ticks() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert np.allclose(ticks(0.0012, 0.0049), np.arange(0.0015, 0.0049, 0.0005))
     assert ticks(-251.3, -229.9) == [-250, -245, -240, -235, -230]
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    assert [number(v) for v in (0, 0.05, 1774.46, 43220.99, -12345.6, 2e12)] == ["0", "0.05", "1774", "43,221", "-12,346", "2e+12"]
+    assert number(1647.2, 3) == "1,647" and number(12345.67, 6) == "12,345.7"
+    assert apart([1774.2, 1774.4, 1774.6]) == ["1774.2", "1774.4", "1774.6"] and apart([0.0, 0.5]) == ["0", "0.5"]
+    low, high = widened(1774.4569, 1774.4571)  # one value, but for rounding
+    assert low < 1000 and high > 2500 and widened(1.0, 3.0) == (0.9, 3.1)
 
 
 def test_bars_are_as_high_as_their_values() -> None:

@@ -10,16 +10,23 @@ from PIL import Image
 from torch import Tensor
 
 import vaekit
+from tests.contracts.examples import vae
 from vaekit.cli import main
 from vaekit.data import Dataset, open_data
 from vaekit.errors import UserError
 from vaekit.evaluation.samples import MEASURES, compare, frechet_distance, measure_samples, nearest
-from vaekit.evaluation.samples.aggregate import aggregate_test, conditions, held_out
+from vaekit.evaluation.samples.aggregate import aggregate_test, astray, conditions, held_out
 from vaekit.evaluation.samples.pyramid import PyramidSpace
 from vaekit.evaluation.samples.quality import _of_classes, draw
 from vaekit.evaluation.samples.real import distinct, real_images
 from vaekit.evaluation.samples.ruler import Ruler
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
+from vaekit.latents.discrete import Discrete
+from vaekit.latents.fitted import Fitted
+from vaekit.latents.priors.codes import UniformCodes
+from vaekit.latents.priors.mixture import MixturePrior
+from vaekit.latents.quantizers.vector import VectorQuantizer
+from vaekit.model import VAE
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +145,18 @@ def test_samples_are_measured_as_they_are_written(grey: vaekit.Run) -> None:
     assert outside.min() < 0 and outside.max() > grey.spec.levels - 1
     measured = draw(grey, 200, None, "draw", 0)
     assert measured.min() == 0 and measured.max() == grey.spec.levels - 1
+
+
+def test_a_prior_that_codes_do_not_follow_wants_a_fit() -> None:
+    apart = TwoSampleTest(0.9, 1e-9, 100)
+    model = vae("mlp")
+    assert "90% of the codes are told from the prior's" in str(astray(model, apart))
+    assert astray(model, None) is astray(model, TwoSampleTest(0.58, 1e-9, 100)) is astray(model, TwoSampleTest(0.9, 0.2, 10)) is None
+    indices = VAE(model.encoder, Discrete(VectorQuantizer(8, 5), UniformCodes([1, 2, 2], 5)), model.decoder, model.likelihood)
+    assert "Every index is drawn alike" in str(astray(indices, None))
+    for better in (model, indices):
+        better.sampler = Fitted(MixturePrior(3, 2), [3])
+        assert astray(better, apart) is None
 
 
 def test_the_notes_name_the_cure(grey: vaekit.Run, monkeypatch: pytest.MonkeyPatch) -> None:

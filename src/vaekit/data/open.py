@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -47,10 +47,10 @@ def open_data(
 ) -> Dataset:
     """Opens images for training.
 
-    `data` is the name of a built-in set, a folder, a zip or tar of one, a .npy, .npz or IDX file, an array, a tensor, a torch data set, or
-    (images, labels). `size` is H, (H, W), ``"H"`` or ``"HxW"``; `fit` crop, pad or stretch; `channels` 1 to 4; what is None is chosen, and
-    said in the notes. `condition` is ``"class"``, ``"attributes"`` or the path of a CSV file. `limit` takes that many images.
-    `validation_data`, for arrays, is the validation split; then all of `data` is for training and nothing for testing.
+    `data` is the name of a built-in set (also where a folder has it: ./NAME is the folder), a folder, a zip or tar of one, a .npy, .npz or IDX file,
+    an array, a tensor, a torch data set, or (images, labels). `size` is H, (H, W), ``"H"`` or ``"HxW"``; `fit` crop, pad or stretch; `channels` 1
+    to 4; what is None is chosen, and said in the notes. `condition` is ``"class"``, ``"attributes"`` or the path of a CSV file. `limit` takes that
+    many images. `validation_data`, for arrays, is the validation split; then all of `data` is for training and nothing for testing.
     `missing` says which pixels are not observed (`Batch.mask`): ``"alpha"`` the transparent ones, ``"nan"`` those that are NaN, or a share that is
     hidden at random, the same pixels of an image at each use. `labels` is how many training images keep their label.
     `progress(done, total)` is called while files are read. Raises `UserError` for whatever cannot be used.
@@ -72,6 +72,8 @@ def _named(data: Any) -> str | None:
     if not isinstance(data, str | os.PathLike):
         return None
     name = os.fspath(data)
+    if is_built_in(data):
+        return name
     return str(Path(name).expanduser().resolve()) if os.path.exists(os.path.expanduser(name)) else name
 
 
@@ -98,9 +100,11 @@ def open_source(
         return limited(array_source(images, missing=missing, **layout), limit)
     if not isinstance(data, str | os.PathLike):
         return limited(array_source(from_object(data, size), missing=missing, **layout), limit)
+    if is_built_in(data):
+        source = limited(_built_in(data, layout, progress), limit)
+        beside = [f"'{data}' is the built-in set; ./{data} opens what has this name in this folder."] if os.path.exists(data) else []
+        return replace(source, notes=[*source.notes, *beside])
     name = os.fspath(data)
-    if name.partition(":")[0] in BUILT_IN and not os.path.exists(name):
-        return limited(_built_in(name, layout, progress), limit)
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(f"There is no '{name}': DATA is a folder, an archive, an array file, or one of {', '.join(BUILT_IN)}.")
@@ -110,6 +114,11 @@ def open_source(
         folder, notes = unpack(path)
         return folder_source(folder, _safe(path.name.partition(".")[0]), notes, limit=limit, progress=progress, missing=missing, **layout)
     return limited(array_source(_array_path(path), missing=missing, **layout), limit)
+
+
+def is_built_in(data: Any) -> TypeGuard[str]:
+    """Whether it names a built-in set. It does so also where a folder has the same name: ./NAME, or a `Path`, is the folder."""
+    return isinstance(data, str) and data.partition(":")[0] in BUILT_IN
 
 
 def _built_in(name: str, layout: dict[str, Any], progress: Progress) -> Source:

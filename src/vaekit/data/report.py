@@ -12,7 +12,7 @@ from vaekit.data import pack
 from vaekit.data.archive import is_archive, unpack
 from vaekit.data.arrayfiles import holds_four
 from vaekit.data.files import classes_of, list_images, official_split
-from vaekit.data.open import BUILT_IN, open_source
+from vaekit.data.open import is_built_in, open_source
 from vaekit.data.policy import Entry, resolve
 from vaekit.data.source import SPLITS, Source
 from vaekit.data.survey import duplicates, scan_files
@@ -126,7 +126,7 @@ def scan(
     labels = [] if source.labels is None else source.labels.tolist()
     return ScanReport(
         name=source.name,
-        kind="built-in" if isinstance(data, str) and data.partition(":")[0] in BUILT_IN else "arrays",
+        kind="built-in" if is_built_in(data) else "arrays",
         images=source.count,
         sizes={f"{height}x{width}": source.count},
         modes={f"{depth}, {channels_} channel{'s' * (channels_ > 1)}": source.count},

@@ -8,6 +8,7 @@ from vaekit.evaluation import mean_and_se
 from vaekit.evaluation.latent import collapse_warning
 from vaekit.report.content import Notice
 from vaekit.report.measure import Measured
+from vaekit.report.svg import number
 
 FALL = 0.05
 """The validation falls when it ends this share of its whole gain below its best."""
@@ -59,6 +60,7 @@ def advise(
     kind: str,
     levels: int | None,
     measured: Measured | None,
+    astray: str | None = None,
 ) -> list[Notice]:
     """All notices of a run, the warnings first; one that says so if there is no warning.
 
@@ -69,10 +71,13 @@ def advise(
         kind: of the likelihood ("pmf", "density", "bound", "energy").
         levels: of the pixels; None for floats.
         measured: None for a model that only generates.
+        astray: what is wrong with the codes of new images.
     """
     found = [*_training(description, rows), *_data(notes, same_data)]
     if measured is not None:
-        found += [*_course(Course.of(rows), description), *_latent(measured), *_likelihood(kind, levels, measured), *_coarse(measured)]
+        found += [*_course(Course.of(rows), description), *_latent(measured)]
+        found += [] if astray is None else [Notice("hint", astray)]
+        found += [*_likelihood(kind, levels, measured), *_coarse(measured)]
     warnings = [notice for notice in found if notice.level == "warning"]
     fine = [] if warnings else [Notice("fine", "Nothing went wrong that this report looks for.")]
     return [*fine, *warnings, *(notice for notice in found if notice.level != "warning")]
@@ -119,16 +124,16 @@ def _course(course: Course, description: dict[str, Any]) -> list[Notice]:
         return [
             Notice(
                 "warning",
-                f"Overfitting: since {at} the validation fell by {fall:.3g} nats while training rose by {final - first:.3g} ({kept}). More images "
-                "help most; else --augment (whatever leaves your images what they are), --weight-decay 0.1, a smaller --scale, or fewer "
-                "--epochs.",
+                f"Overfitting: since {at} the validation fell by {number(fall, 3)} nats while training rose by {number(final - first, 3)} "
+                f"({kept}). More images help most; else --augment (whatever leaves your images what they are), --weight-decay 0.1, a smaller "
+                "--scale, or fewer --epochs.",
             )
         ]
     if fall > FALL * gain:
         return [
             Notice(
                 "warning",
-                f"The validation fell by {fall:.3g} nats since {at}, and training did not rise ({kept}): the objective may be after something "
+                f"The validation fell by {number(fall, 3)} nats since {at}, and training did not rise ({kept}): the objective may be after something "
                 "else than the ELBO (beta, a penalty); if not, try a smaller --lr or --schedule cosine.",
             )
         ]
@@ -147,7 +152,7 @@ def _course(course: Course, description: dict[str, Any]) -> list[Notice]:
         return [
             Notice(
                 "hint",
-                f"It was still improving at the end (by {late:.3g} nats since epoch {course.epochs[earlier]:g}): more --epochs, or --minutes, "
+                f"It was still improving at the end (by {number(late, 3)} nats since epoch {course.epochs[earlier]:g}): more --epochs, or --minutes, "
                 "make it better.",
             )
         ]
@@ -206,5 +211,5 @@ def _coarse(measured: Measured) -> list[Notice]:
     if n >= FEW:
         return []
     se = mean_and_se(measured.bound.distortion)[1]
-    known = "" if se is None else f" (the distortion is known to ± {1.96 * se:.2g} nats)"
+    known = "" if se is None else f" (the distortion is known to ± {number(1.96 * se, 2)} nats)"
     return [Notice("hint", f"The figures come from only {n} images{known}: differences between runs that are smaller mean nothing.")]

@@ -8,14 +8,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vaekit.data.spec import DataSpec
+from vaekit.data import Dataset, DataSpec
 from vaekit.evaluation import Bound, LatentStatistics, iw_bound, psnr
 from vaekit.evaluation.classification import label_accuracy
 from vaekit.evaluation.likelihood import Parts
 from vaekit.evaluation.observed import observed_fraction
 from vaekit.evaluation.passes import Batches, first, passes
+from vaekit.evaluation.samples.aggregate import aggregate_codes, astray
+from vaekit.evaluation.samples.two_sample import classifier_test
 from vaekit.model import VAE
 from vaekit.output import Batch
+
+TESTED, LOOKED_AT = 400, 128
+"""Images, and dimensions of a code, in the test of the codes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ def measure(model: VAE, spec: DataSpec, batches: Callable[[], Batches], *, sampl
         observed_fraction(batches()),
         label_accuracy(model, batches()),
     )
+
+
+def drawn_astray(model: VAE, data: Dataset) -> str | None:
+    """What is wrong with the codes that new images are drawn from, if anything is: `astray` by few images and dimensions, which takes seconds."""
+    rows = data.index("validation")[:TESTED]
+    found = aggregate_codes(model, data, rows) if len(rows) >= TESTED // 4 and model.sampler is None else None
+    if found is None:
+        return astray(model, None)
+    posterior, drawn = (z[:, :: -(-z.shape[1] // LOOKED_AT)] for z in found[:2])
+    return astray(model, classifier_test(posterior, drawn))
 
 
 def codes(model: VAE, batch: Batch) -> Float[Tensor, "B D"]:

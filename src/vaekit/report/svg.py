@@ -36,8 +36,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def widened(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
-    """The range with room at both ends; a single value gets a range around it."""
-    room = share * (high - low) if high > low else 0.5 * abs(low) or 0.5
+    """The range with room at both ends; a single value, or several that differ by no more than rounding, get a range around them."""
+    room = share * (high - low) if high - low > 1e-6 * max(abs(low), abs(high)) else 0.5 * abs(low) or 0.5
     return low - room, high + room
 
 
@@ -45,9 +45,20 @@ def number(value: float, digits: int = 4) -> str:
     """A number as people write it: 12,300, 0.05, 1e-05."""
     if value == 0:
         return "0"
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
+    if abs(value) >= 1e9:
+        return f"{value:.3g}"
+    if abs(value) >= min(10_000, 10**digits):
+        return f"{value:,.{max(0, digits - len(str(int(abs(value)))))}f}"
     return f"{value:.{digits}g}"
+
+
+def apart(values: Sequence[float]) -> list[str]:
+    """The numbers with as many digits, four or more, as tell them from each other."""
+    for digits in range(4, 12):
+        names = [number(value, digits) for value in values]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def vertical(low: float, high: float) -> Axis:
@@ -62,15 +73,16 @@ def horizontal(low: float, high: float) -> Axis:
 
 def grid(x: Axis | None, y: Axis, label: str, unit: str, whole: bool = False) -> str:
     """Lines and figures at the ticks, the label below and the unit above; `whole`: the values are whole numbers."""
-    parts = []
-    for value in ticks(y.low, y.high):
+    parts, values = [], ticks(y.low, y.high)
+    for value, name in zip(values, apart(values), strict=True):
         if whole and value != round(value):
             continue
         at = y(value)
         parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(text(LEFT - 6, at + 3.5, number(value), "end"))
+        parts.append(text(LEFT - 6, at + 3.5, name, "end"))
     if x is not None:
-        parts += [text(x(value), HEIGHT - BOTTOM + 15, number(value), "middle") for value in ticks(x.low, x.high)]
+        values = ticks(x.low, x.high)
+        parts += [text(x(value), HEIGHT - BOTTOM + 15, name, "middle") for value, name in zip(values, apart(values), strict=True)]
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, label, "middle"))
     parts.append(text(0, 11, unit))
     return "".join(parts)

@@ -14,7 +14,7 @@ from vaekit.report.advice import advise
 from vaekit.report.content import Notices, Prose, Section
 from vaekit.report.course import curves
 from vaekit.report.figures import headline, likelihood
-from vaekit.report.measure import measure
+from vaekit.report.measure import drawn_astray, measure
 from vaekit.report.page import page
 from vaekit.report.plane import plane
 from vaekit.report.quality import quality
@@ -53,7 +53,7 @@ def write_report(run: Run, data: Dataset, *, images: int | None = None, quick: b
     with seeded(model.device, 0), torch.no_grad():
         measured = None if model.encoder is None else measure(model, data.spec, batches, samples=16 if quick else 64, weighed=100 if quick else 500)
         same = data.fingerprint == description["data"]["fingerprint"]
-        found = advise(description, rows, data.notes, same, model.likelihood.kind, data.spec.levels, measured)
+        found = advise(description, rows, data.notes, same, model.likelihood.kind, data.spec.levels, measured, drawn_astray(model, data))
         sections = [
             Section("In short", (headline(run, measured), Notices(tuple(found)))),
             about(run, data),

@@ -10,7 +10,7 @@ from torch import Tensor
 from vaekit import pictures
 from vaekit.data import Dataset
 from vaekit.evaluation.passes import seeded
-from vaekit.evaluation.samples.aggregate import aggregate_test, conditions
+from vaekit.evaluation.samples.aggregate import aggregate_test, astray, conditions
 from vaekit.evaluation.samples.choose import choose
 from vaekit.evaluation.samples.memorization import Nearest
 from vaekit.evaluation.samples.real import Pixels, Real, real_images
@@ -27,8 +27,6 @@ SHOWN = 8
 """Pairs in the picture of the nearest neighbours."""
 TESTED = 10_000
 """Codes of either side in the two-sample test, at most: the accuracy grows with them, so that their number is named."""
-TOLD = 0.6
-"""Accuracy of the two-sample test from which on a fitted prior is worth its minutes."""
 CROWDED = 1.5
 """Times the floor's density: samples are nearer to real images than real images are."""
 
@@ -108,7 +106,7 @@ def measure_samples(
     rows, notes = _beside(figures, ruler.floor), list(real.notes)
     fittable = run.model.encoder is not None and supports(run.model.latent)[0] not in UNFITTED
     notes += _about_samples(run, ruler, figures, draws)
-    of_codes, remarks = _of_codes(run, data, ruler, condition, fittable)
+    of_codes, remarks = _of_codes(run, data, ruler, condition)
     rows, notes = rows | of_codes, notes + remarks
     known = data.labels is not None and bool((data.labels >= 0).all())
     if condition is not None and condition.dim() == 1 and data.labels is not None and len(condition.unique()) > 1:
@@ -151,7 +149,7 @@ def _about_samples(run: Run, ruler: Ruler, figures: Mapping[str, Figure], draws:
     return notes
 
 
-def _of_codes(run: Run, data: Dataset, ruler: Ruler, condition: Tensor | None, fittable: bool) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def _of_codes(run: Run, data: Dataset, ruler: Ruler, condition: Tensor | None) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The posterior told from the prior, and how rough the code is, where the model has them; and what to do about it."""
     rows: dict[str, dict[str, Any]] = {}
     notes = []
@@ -161,9 +159,8 @@ def _of_codes(run: Run, data: Dataset, ruler: Ruler, condition: Tensor | None, f
         notes.append("No two-sample test of the codes: the model has none made of real numbers, or no prior to draw them from.")
     else:
         rows["prior_test"] = _prior_test(*tests, len(real.test))
-        if fittable and run.model.sampler is None and tests[0].accuracy > TOLD and tests[0].p_value < 0.01:
-            told = f"{tests[0].accuracy:.0%}"
-            notes.append(f"{told} of the codes are told from the prior's: samples come from codes that no image has, which vaekit fit-prior cures.")
+    wrong = astray(run.model, None if tests is None else tests[0])
+    notes += [] if wrong is None else [wrong]
     smooth = roughness(run.model, ruler.space, real.spec, len(real.test), condition, seed=ruler.seed)
     if smooth is not None:
         rows["roughness"] = {"value": smooth.value, "error": smooth.error, "floor": 1.0, "floor_error": None, "space": ruler.space.name}
