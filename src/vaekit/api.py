@@ -340,13 +340,16 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
     Args:
         kind: one of `vaekit.recipes.second_stage.KINDS`; None for what suits the codes.
         data: the images to encode; None for those of the run.
-        options: condition, save_seconds; epochs, batch_size, minutes, lr, ... (`Training`).
+        options: condition ("class", "attributes" or the path of a table of attributes), save_seconds; epochs, minutes, lr, ... (`Training`).
 
     Raises:
         UserError: see `training.second_stage.fit_prior`.
     """
     run = run if isinstance(run, Run) else load(run)
-    watcher, dataset = watcher or Bar(), reopen(run, data)
+    condition = options.pop("condition", None)
+    table = None if condition in (None, "class", "attributes") else str(condition)
+    watcher, dataset = watcher or Bar(), reopen(run, data, table)
+    options["condition"] = condition if table is None else "attributes"
     with _seeded("init", int(options.get("seed") or 0)):
         fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=lambda done, total: watcher.reading(done, total or done), **options)
     if os.environ.get("RANK", "0") == "0":

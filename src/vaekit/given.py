@@ -16,8 +16,8 @@ OWN = "own"
 """The prior that a model was trained with."""
 
 
-def reopen(run: Run, data: Any = None) -> Dataset:
-    """The data of a run, or other data brought to the same form."""
+def reopen(run: Run, data: Any = None, table: str | None = None) -> Dataset:
+    """The data of a run, or other data brought to the same form; with the attributes of a table, if one is named, instead of what the run is told."""
     description = run.description["data"]
     source = description["source"] if data is None else data
     if source is None:
@@ -29,6 +29,8 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     kept["size"] = tuple(options["size"])
     if description.get("table"):
         kept["condition"] = description["table"]
+    if table is not None:
+        kept["condition"] = table
     if data is None and description.get("limit"):
         kept["limit"] = description["limit"]
     if data is None and options.get("labels"):
@@ -43,9 +45,6 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     if dataset.spec.classes != wanted.classes and (asks or (knows and dataset.spec.classes)):
         theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
         raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
-    if prior.get("condition") == "attributes" and dataset.spec.attributes and dataset.spec.attributes != wanted.attributes:
-        theirs, ours = (", ".join(names) for names in (dataset.spec.attributes, wanted.attributes))
-        raise UserError(f"The prior knows the attributes {ours}, and these data have {theirs}: name data with the same ones.")
     return dataset
 
 
@@ -71,18 +70,19 @@ def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> to
     the model itself for none at all, if it knows some.
     """
     spec, owner, sampler = run.spec, run.model.condition, run.model.sampler
-    attributes = isinstance(owner or (None if sampler is None or needed else sampler.condition), AttributeCondition)
-    how = f"--attributes {','.join(f'{name}=...' for name in spec.attributes)}" if attributes else f"--class ({', '.join(spec.classes)})"
+    knows = owner or (None if sampler is None or needed else sampler.condition)
+    names = (knows.names or spec.attributes) if isinstance(knows, AttributeCondition) else ()
+    how = f"--attributes {','.join(f'{name}=...' for name in names)}" if names else f"--class ({', '.join(spec.classes)})"
     if condition is None:
         if owner is not None and (needed or isinstance(owner, AttributeCondition)):
-            raise UserError(f"This model is told the {'attributes' if attributes else 'class'} of an image: say it with {how}.")
+            raise UserError(f"This model is told the {'attributes' if names else 'class'} of an image: say it with {how}.")
         return None
     if owner is None and (needed or sampler is None):
         raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
-    if attributes:
+    if names:
         given = dict(part.partition("=")[::2] for part in condition.split(","))
         try:
-            row = [float(given.pop(name)) for name in spec.attributes]
+            row = [float(given.pop(name)) for name in names]
         except (KeyError, ValueError):
             row = []
         if given or not row:

@@ -88,6 +88,27 @@ def test_a_prior_that_is_told_attributes(tmp_path: Path, told: str | None) -> No
     assert "synthetic_accuracy" not in measures and 0 <= measures["prior_test"]["value"] <= 1
 
 
+def test_a_prior_that_is_told_the_attributes_of_a_table(runs: Path, tmp_path: Path) -> None:
+    data = vaekit.reopen(vaekit.load(runs / "flat"))
+    table = tmp_path / "ink.csv"
+    ink = data.pixels(torch.arange(1797)).float().mean((1, 2, 3))
+    table.write_text("row,ink\n" + "\n".join(f"{i},{value:.3f}" for i, value in enumerate(ink)))
+    shutil.copytree(runs / "flat", tmp_path / "run")
+    api.fit_prior(tmp_path / "run", condition=table, epochs=1, watcher=Silent())
+    run = vaekit.load(tmp_path / "run")
+    condition = run.model.sampler.condition
+    assert condition.names == ("ink",) and condition.mean.item() == pytest.approx(ink.mean().item(), rel=0.05)
+    codes = []
+    for value in (3, 7):
+        torch.manual_seed(0)
+        codes.append(run.model.sampler.sample(4, condition=api.told(run, f"ink={value}", 4)))
+    assert not torch.equal(*codes) and api.sample(run, 4, condition="ink=3").shape == api.sample(run, 4).shape
+    with pytest.raises(UserError, match=r"say each of them, a number, with --attributes ink=\.\.\."):
+        api.sample(run, 2, condition="brightness=3")
+    found = measure_samples(run, vaekit.reopen(run), n=60)
+    assert any("told attributes that these data do not have" in note for note in found["notes"])
+
+
 def test_indices_that_are_told_the_class_by_the_command(runs: Path, tmp_path: Path) -> None:
     def call(*arguments: str) -> None:
         with pytest.raises(SystemExit) as stop:
@@ -117,7 +138,7 @@ def test_classes_that_come_one_after_the_other(tmp_path: Path) -> None:
 
 def test_what_is_refused(runs: Path, tmp_path: Path) -> None:
     run = vaekit.load(runs / "ladder")
-    with pytest.raises(UserError, match=r"or nothing .* and not 'colour'"):
+    with pytest.raises(UserError, match="The table colour cannot be read"):
         api.fit_prior(run, condition="colour", watcher=Silent())
     with pytest.raises(UserError, match="two ways to say how long"):
         api.fit_prior(run, epochs=1, minutes=1, watcher=Silent())

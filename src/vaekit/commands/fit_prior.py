@@ -17,7 +17,7 @@ def fit_prior(
     prior: Annotated[str | None, typer.Option(help=f"Left out: what suits the codes. {'; '.join(_WAYS)}.", show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help="The images to encode; the run's own if left out.")] = None,
     condition: Annotated[
-        str | None, typer.Option(help="class or attributes: the prior is told them, and sample takes --class or --attributes.")
+        str | None, typer.Option(help="class, attributes or a CSV file with attributes: the prior is told, and sample takes, them.")
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the codes; the prior's own number if left out.")] = None,
     minutes: Annotated[float | None, typer.Option(help="A budget instead of epochs.")] = None,

@@ -66,14 +66,15 @@ class AttributeCondition(Condition):
     Args:
         attributes: F.
         marked: one more column, of ones: so that zeros, which stand for no attributes where some go without, are not attributes of the mean.
+        names: of the attributes, where they may be others than those of the data that the model was trained on.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, attributes: int, marked: bool = False) -> None:
+    def __init__(self, attributes: int, marked: bool = False, names: list[str] | None = None) -> None:
         super().__init__()
-        self.features, self.marked = attributes + marked, marked
+        self.features, self.marked, self.names = attributes + marked, marked, None if names is None else tuple(names)
         self.register_buffer("mean", torch.zeros(attributes))
         self.register_buffer("std", torch.ones(attributes))
 

@@ -126,7 +126,7 @@ def fit_prior(
         condition_of = ClassCondition(len(dataset.spec.classes))
         rarest = int(torch.bincount(train.told, minlength=condition_of.classes).min()) * images // len(train.z)
     elif train.told is not None:
-        condition_of = AttributeCondition(train.told.shape[1], marked=True)
+        condition_of = AttributeCondition(train.told.shape[1], marked=True, names=list(dataset.spec.attributes))
     recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest)
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
@@ -151,8 +151,6 @@ def fit_prior(
 
 def _told(model: VAE, dataset: Dataset, condition: str | None) -> str | None:
     """What the prior is told: "class", "attributes" or nothing. Raises `UserError` for codes that no prior takes, and for what it cannot be told."""
-    if condition not in (None, "class", "attributes"):
-        raise UserError(f"A prior is told the class, the attributes or nothing (--condition class, --condition attributes), and not '{condition}'.")
     place = supports(model.latent)[0]
     if place in UNFITTED:
         form = "points of a simplex (relaxed categories)" if place == "categories" else f"points of a {place}"

@@ -87,7 +87,7 @@ def conditions(model: VAE, data: Dataset, rows: Int[Tensor, "n"]) -> Shaped[Tens
         return torch.cat([part for part in told if part is not None])
     own = None if model.sampler is None else model.sampler.condition
     if isinstance(own, AttributeCondition):
-        return None if data.attributes is None else data.attributes[rows]
+        return data.attributes[rows] if data.attributes is not None and own.names == data.spec.attributes else None
     known = isinstance(own, (ClassCondition, OneHotCondition)) and data.labels is not None and bool((data.labels[rows] >= 0).all())
     return data.labels[rows] if known and data.labels is not None else None
 

@@ -21,6 +21,7 @@ from vaekit.evaluation.samples.synthetic import learnt
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
 from vaekit.latents.support import UNFITTED, supports
 from vaekit.likelihoods import Causal
+from vaekit.networks import AttributeCondition
 from vaekit.run import Run
 
 SHOWN = 8
@@ -106,6 +107,8 @@ def measure_samples(
     rows, notes = _beside(figures, ruler.floor), list(real.notes)
     fittable = run.model.encoder is not None and supports(run.model.latent)[0] not in UNFITTED
     notes += _about_samples(run, ruler, figures, draws)
+    if condition is None and run.model.sampler is not None and isinstance(run.model.sampler.condition, AttributeCondition):
+        notes.append("The prior was told attributes that these data do not have: its samples are of none.")
     of_codes, remarks = _of_codes(run, data, ruler, condition)
     rows, notes = rows | of_codes, notes + remarks
     known = data.labels is not None and bool((data.labels >= 0).all())
