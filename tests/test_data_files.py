@@ -42,6 +42,7 @@ def test_a_folder_with_the_name_of_a_built_in_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill(Path("digits"))
     built_in = open_data("digits")
+    assert scan("digits").kind == "built-in" and scan("./digits").kind == "folder"
     assert built_in.spec.shape == (1, 8, 8) and built_in.source == "digits" and any("./digits opens" in note for note in built_in.notes)
     for mine in ("./digits", Path("digits")):
         opened = open_data(mine)

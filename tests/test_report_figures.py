@@ -128,6 +128,7 @@ def test_axes_and_ticks() -> None:
 
 def test_numbers_are_written_as_people_write_them() -> None:
     assert [number(v) for v in (0, 0.05, 1774.46, 43220.99, -12345.6, 2e12)] == ["0", "0.05", "1774", "43,221", "-12,346", "2e+12"]
+    assert [number(v, 3) for v in (999.4, 999.7)] == ["999", "1,000"] and number(9999.7) == "10,000"
     assert number(1647.2, 3) == "1,647" and number(12345.67, 6) == "12,345.7"
     assert apart([1774.2, 1774.4, 1774.6]) == ["1774.2", "1774.4", "1774.6"] and apart([0.0, 0.5]) == ["0", "0.5"]
     low, high = widened(1774.4569, 1774.4571)  # one value, but for rounding

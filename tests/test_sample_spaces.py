@@ -116,9 +116,14 @@ def test_inception_sees_all_images_in_their_order(monkeypatch: pytest.MonkeyPatc
     class Means:
         def __init__(self, name: str, features: list[str]) -> None:
             assert (name, features) == ("inception-v3-compat", ["2048"])
+            self.training = True
+
+        def eval(self) -> "Means":
+            self.training = False
+            return self
 
         def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-            assert x.dtype == torch.uint8 and x.shape[1:] == (3, 4, 4)
+            assert x.dtype == torch.uint8 and x.shape[1:] == (3, 4, 4) and not self.training
             return (x.double().mean((2, 3)),)
 
     stand_in(monkeypatch, "torch_fidelity.feature_extractor_inceptionv3", FeatureExtractorInceptionV3=Means)

@@ -27,6 +27,7 @@ from vaekit.evaluation import report
 from vaekit.evaluation.disentanglement import factors_of, measure
 from vaekit.evaluation.passes import first
 from vaekit.evaluation.samples import measure_samples
+from vaekit.evaluation.samples.aggregate import conditions
 from vaekit.evaluation.samples.compare import compare
 from vaekit.export.codes import write_codes
 from vaekit.export.target import target
@@ -158,7 +159,7 @@ def load_vae(path: str | Path) -> VAE:
 
 def _samples(run: Run, dataset: Dataset) -> Image:
     """A grid of 64 new images."""
-    condition = dataset.batch("validation", torch.arange(min(64, dataset.size("validation")))).condition
+    condition = conditions(run.model, dataset, dataset.index("validation")[:64])
     with _seeded("pictures"):
         return pictures.grid(run.model.sample(64, condition=_repeated(condition, 64)), dataset.spec)
 
@@ -346,10 +347,10 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
         UserError: see `training.second_stage.fit_prior`.
     """
     run = run if isinstance(run, Run) else load(run)
-    condition = options.pop("condition", None)
-    table = None if condition in (None, "class", "attributes") else str(condition)
-    watcher, dataset = watcher or Bar(), reopen(run, data, table)
-    options["condition"] = condition if table is None else "attributes"
+    watcher, dataset = watcher or Bar(), reopen(run, data)
+    if options.get("condition") not in (None, "class", "attributes"):
+        dataset.read_attributes(options["condition"])
+        options["condition"] = "attributes"
     with _seeded("init", int(options.get("seed") or 0)):
         fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=lambda done, total: watcher.reading(done, total or done), **options)
     if os.environ.get("RANK", "0") == "0":

@@ -16,8 +16,8 @@ OWN = "own"
 """The prior that a model was trained with."""
 
 
-def reopen(run: Run, data: Any = None, table: str | None = None) -> Dataset:
-    """The data of a run, or other data brought to the same form; with the attributes of a table, if one is named, instead of what the run is told."""
+def reopen(run: Run, data: Any = None) -> Dataset:
+    """The data of a run, or other data brought to the same form; the run's own have the attributes that a prior was told, if their table is there."""
     description = run.description["data"]
     source = description["source"] if data is None else data
     if source is None:
@@ -29,8 +29,6 @@ def reopen(run: Run, data: Any = None, table: str | None = None) -> Dataset:
     kept["size"] = tuple(options["size"])
     if description.get("table"):
         kept["condition"] = description["table"]
-    if table is not None:
-        kept["condition"] = table
     if data is None and description.get("limit"):
         kept["limit"] = description["limit"]
     if data is None and options.get("labels"):
@@ -40,6 +38,8 @@ def reopen(run: Run, data: Any = None, table: str | None = None) -> Dataset:
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
         raise UserError(f"The model was trained on images of {form(wanted)}, and these are {form(dataset.spec)}: bring them to the same form.")
     prior = run.description.get("prior") or {}
+    if data is None and prior.get("table") and Path(prior["table"]).exists():
+        dataset.read_attributes(prior["table"])
     asks = options.get("condition") == "class"
     knows = prior.get("condition") == "class" or options.get("labels") is not None
     if dataset.spec.classes != wanted.classes and (asks or (knows and dataset.spec.classes)):
@@ -77,8 +77,9 @@ def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> to
         if owner is not None and (needed or isinstance(owner, AttributeCondition)):
             raise UserError(f"This model is told the {'attributes' if names else 'class'} of an image: say it with {how}.")
         return None
-    if owner is None and (needed or sampler is None):
-        raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
+    if knows is None:
+        prior = "" if needed or sampler is None else ", nor was the prior that its samples are drawn from (--prior takes another)"
+        raise UserError(f"This model was not trained with a condition{prior}: train it with --condition class to choose one.")
     if names:
         given = dict(part.partition("=")[::2] for part in condition.split(","))
         try:

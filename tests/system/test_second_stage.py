@@ -14,6 +14,7 @@ from vaekit import api
 from vaekit.cli import main
 from vaekit.errors import UserError
 from vaekit.evaluation.samples import measure_samples
+from vaekit.evaluation.samples.aggregate import conditions
 from vaekit.latents import Flat, StandardNormal
 from vaekit.latents.posteriors.gaussian_map import GaussianMap
 from vaekit.likelihoods import Gaussian
@@ -84,8 +85,11 @@ def test_a_prior_that_is_told_attributes(tmp_path: Path, told: str | None) -> No
             api.sample(run, 3)
     else:
         assert api.sample(run, 3).shape == (3, 1, 64, 64)
-    measures = measure_samples(run, vaekit.reopen(run), n=50)["measures"]
-    assert "synthetic_accuracy" not in measures and 0 <= measures["prior_test"]["value"] <= 1
+    data = vaekit.reopen(run)
+    rows = data.index("test")
+    assert torch.equal(conditions(run.model, data, rows), data.attributes[rows])
+    notes = measure_samples(run, data, n=50)["notes"]
+    assert not any("attributes that these data do not have" in note for note in notes)
 
 
 def test_a_prior_that_is_told_the_attributes_of_a_table(runs: Path, tmp_path: Path) -> None:
@@ -105,8 +109,24 @@ def test_a_prior_that_is_told_the_attributes_of_a_table(runs: Path, tmp_path: Pa
     assert not torch.equal(*codes) and api.sample(run, 4, condition="ink=3").shape == api.sample(run, 4).shape
     with pytest.raises(UserError, match=r"say each of them, a number, with --attributes ink=\.\.\."):
         api.sample(run, 2, condition="brightness=3")
+    data = vaekit.reopen(run)
+    assert data.spec.attributes == ("ink",) and data.fingerprint == vaekit.reopen(vaekit.load(runs / "flat")).fingerprint
+    assert torch.equal(conditions(run.model, data, torch.tensor([5]))[0, 0], torch.tensor(float(f"{ink[5]:.3f}")))
+    table.unlink()  # the figures are then of draws that are told nothing
     found = measure_samples(run, vaekit.reopen(run), n=60)
     assert any("told attributes that these data do not have" in note for note in found["notes"])
+    api.fit_prior(run, "gmm", epochs=0.1, watcher=Silent())
+    with pytest.raises(UserError, match="nor was the prior that its samples are drawn from"):
+        api.sample(run, 2, condition="ink=3")
+    assert api.sample(api.with_prior(run, "flow-attributes"), 2, condition="ink=3").shape == (2, 1, 8, 8)
+
+
+def test_a_model_that_is_told_attributes_takes_no_others(tmp_path: Path) -> None:
+    table = tmp_path / "some.csv"
+    table.write_text("row,one\n" + "\n".join(f"{i},{i}" for i in range(300)))
+    run = vaekit.fit("mlp", "shapes:300", out=tmp_path / "run", epochs=0.1, scale=0.1, latent=2, condition="attributes", watcher=Silent())
+    with pytest.raises(UserError, match=r"told the attributes shape, .*, and these data have one\."):
+        api.fit_prior(run, condition=table, watcher=Silent())
 
 
 def test_indices_that_are_told_the_class_by_the_command(runs: Path, tmp_path: Path) -> None:

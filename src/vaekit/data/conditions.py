@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.source import Source
 from vaekit.errors import UserError
 
 
-def read_table(path: Path, source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Attributes [count, F] float32 and their names from a CSV file that covers every image.
+def read_table(path: Path, names: list[str] | None, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Attributes [count, F] float32 and what they are called, from a CSV file that covers every image.
 
     The header's first column is the file's name relative to the folder (the row number, from 0, for arrays), the others are numbers.
     Raises `UserError` for missing images, doubled ones, and cells that are not numbers.
     """
+    what = "names relative to the folder" if names else "row numbers, from 0"
     try:
         with open(path, newline="", encoding="utf-8-sig") as handle:
             first = handle.readline()
@@ -24,30 +24,25 @@ def read_table(path: Path, source: Source) -> tuple[np.ndarray, tuple[str, ...]]
         raise UserError(f"The table {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     rows = [(number + 1, row) for number, row in enumerate(lines) if row]
     if len(rows) < 2 or len(rows[0][1]) < 2:
-        raise UserError(f"The table {path} needs a header, a first column with the images' {_what(source)} and at least one column of numbers.")
-    names = tuple(cell.strip() for cell in rows[0][1][1:])
+        raise UserError(f"The table {path} needs a header, a first column with the images' {what} and at least one column of numbers.")
+    columns = tuple(cell.strip() for cell in rows[0][1][1:])
     table: dict[str, list[float]] = {}
     for line, row in rows[1:]:
         key = row[0].strip().replace("\\", "/").removeprefix("./")
         if key in table:
             raise UserError(f"The table {path} has '{key}' twice (line {line}): keep one row per image.")
-        if len(row) != len(names) + 1:
-            raise UserError(f"Line {line} of {path} has {len(row)} cells, and the header has {len(names) + 1}.")
+        if len(row) != len(columns) + 1:
+            raise UserError(f"Line {line} of {path} has {len(row)} cells, and the header has {len(columns) + 1}.")
         try:
             table[key] = [float(cell) for cell in row[1:]]
         except ValueError:
             raise UserError(f"Line {line} of {path} holds a cell that is not a number: {', '.join(row[1:])}.") from None
         if not np.isfinite(table[key]).all():
             raise UserError(f"Line {line} of {path} holds a value that is not finite.")
-    keys = source.names or [str(i) for i in range(source.count)]
+    keys = names or [str(i) for i in range(count)]
     missing = [key for key in keys if key not in table]
     if missing:
         raise UserError(
-            f"The table {path} has no row for {len(missing)} of {len(keys)} images, as {', '.join(missing[:3])}: "
-            f"its first column holds their {_what(source)}."
+            f"The table {path} has no row for {len(missing)} of {len(keys)} images, as {', '.join(missing[:3])}: its first column holds their {what}."
         )
-    return np.array([table[key] for key in keys], np.float32), names
-
-
-def _what(source: Source) -> str:
-    return "names relative to the folder" if source.names else "row numbers, from 0"
+    return np.array([table[key] for key in keys], np.float32), columns

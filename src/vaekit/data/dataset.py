@@ -1,6 +1,7 @@
 """`Dataset`: batches of raw values from a store, by split and row."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ class Dataset:
         self.official = source.split is not None
         """Whether the data came with a split of its own."""
         self.notes = list(source.notes)
-        table = read_table(Path(condition), source) if condition not in (None, "class", "attributes") else None
+        table = read_table(Path(condition), source.names, source.count) if condition not in (None, "class", "attributes") else None
         attributes, names = table or (source.attributes, source.attribute_names)
         self._check(source, binarized, condition, labels)
         self._store, rows = store(source, progress)
@@ -161,6 +162,12 @@ class Dataset:
                 values = self._store.gather(rows)
                 if float(values.min()) < 0 or float(values.max()) > 1:
                     raise UserError("Only pixels and floats in 0..1 can be binarized, since the value is the probability: scale them.")
+
+    def read_attributes(self, table: str | Path) -> None:
+        """Takes the attributes from a CSV file (`read_table`); what a model is told does not change. Raises `UserError` for one that does not fit."""
+        attributes, names = read_table(Path(table).expanduser(), self.names, sum(len(rows) for rows in self._rows.values()))
+        self.attributes, self.table = torch.from_numpy(attributes), str(Path(table).expanduser().resolve())
+        self.raw_spec, self.spec = (replace(spec, attributes=names) for spec in (self.raw_spec, self.spec))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{self.size(s)} {s}" for s in SPLITS)

@@ -112,7 +112,7 @@ def scan(
     Files that cannot be read are named and never fatal, unless none can: then, and for what is no data at all, `UserError`.
     """
     layout = {"size": size, "fit": fit, "channels": channels}
-    path = Path(data).expanduser() if isinstance(data, str | Path) else None
+    path = Path(data).expanduser() if isinstance(data, str | Path) and not is_built_in(data) else None
     if path is not None and path.is_dir() and not holds_four(path):
         return _scan_folder(path, path.resolve().name, "folder", [], layout, limit, progress)
     if path is not None and path.is_file() and is_archive(path):

@@ -96,6 +96,8 @@ class Fitted(Part):
                 raise UserError(f"{type(self.prior).__name__} has no {name}: leave it out{cure}.")
         if "guidance" in more and self.condition is None:
             raise UserError("guidance is how much the condition counts, and this prior was fitted without one: fit it with --condition class.")
+        if "guidance" in more and condition is None and isinstance(self.condition, AttributeCondition):
+            raise UserError("guidance is how much attributes count, and none are given: say them with --attributes, or leave it out.")
         if not math.isfinite(guidance):
             raise UserError(f"guidance is a number, 1 for none, and it is {guidance}.")
         if top is not None and top < 1:

@@ -84,8 +84,9 @@ def intervals(title: str, rows: Sequence[tuple[str, float, float]], unit: str, n
     height = 44 + 40 * len(rows)
     x = svg.Axis(low, high, 14, svg.WIDTH - 14)
     body = []
-    for value in svg.ticks(low, high, 4):
-        body.append(f'<path class="grid" d="M{x(value):.1f} 6V{height - 34}"/>' + svg.text(x(value), height - 20, svg.number(value), "middle"))
+    values = svg.ticks(low, high, 4)
+    for value, figure in zip(values, svg.apart(values), strict=True):
+        body.append(f'<path class="grid" d="M{x(value):.1f} 6V{height - 34}"/>' + svg.text(x(value), height - 20, figure, "middle"))
     for i, (name, mean, half) in enumerate(rows):
         at, colour = 34 + 40 * i, f"--c{i}"
         body.append(svg.text(2, at - 12, f"{name}: {mean:,.2f} ± {half:.2f}"))

@@ -16,6 +16,7 @@ from vaekit.evaluation.observed import observed_fraction
 from vaekit.evaluation.passes import Batches, first, passes
 from vaekit.evaluation.samples.aggregate import aggregate_codes, astray
 from vaekit.evaluation.samples.two_sample import classifier_test
+from vaekit.latents.support import supports
 from vaekit.model import VAE
 from vaekit.output import Batch
 
@@ -76,7 +77,8 @@ def measure(model: VAE, spec: DataSpec, batches: Callable[[], Batches], *, sampl
 def drawn_astray(model: VAE, data: Dataset) -> str | None:
     """What is wrong with the codes that new images are drawn from, if anything is: `astray` by few images and dimensions, which takes seconds."""
     rows = data.index("validation")[:TESTED]
-    found = aggregate_codes(model, data, rows) if len(rows) >= TESTED // 4 and model.sampler is None else None
+    asked = len(rows) >= TESTED // 4 and model.sampler is None and supports(model.latent)[0] == "reals"
+    found = aggregate_codes(model, data, rows) if asked else None
     if found is None:
         return astray(model, None)
     posterior, drawn = (z[:, :: -(-z.shape[1] // LOOKED_AT)] for z in found[:2])

@@ -47,7 +47,7 @@ def number(value: float, digits: int = 4) -> str:
         return "0"
     if abs(value) >= 1e9:
         return f"{value:.3g}"
-    if abs(value) >= min(10_000, 10**digits):
+    if abs(float(f"{value:.{digits}g}")) >= min(10_000, 10**digits):
         return f"{value:,.{max(0, digits - len(str(int(abs(value)))))}f}"
     return f"{value:.{digits}g}"
 

@@ -66,15 +66,16 @@ def codes_of(
 
     total = dataset.size(split)
     z = torch.cat(list(passes(model, dataset.batches(split, 256), compute, seed=seed, progress=progress, total=total)))
-    known = _known(dataset, told)[dataset.index(split)] if told else None
+    known = _known(dataset, told, split) if told else None
     if known is not None:
         known = known.repeat(z.shape[1], *[1] * (known.dim() - 1))
     return Codes(z.transpose(0, 1).flatten(0, 1), None if z.is_floating_point() else size[0], known)
 
 
-def _known(dataset: Dataset, told: str) -> Tensor:
-    """The class or the attributes of all images."""
-    known = dataset.labels if told == "class" else dataset.attributes
+def _known(dataset: Dataset, told: str, split: str) -> Tensor:
+    """The class or the attributes of the images of a split."""
+    found = dataset.labels if told == "class" else dataset.attributes
+    known = None if found is None else found[dataset.index(split)]
     if known is None or bool((known < 0).any() if told == "class" else known.isnan().any()):
         what = "the class needs one" if told == "class" else "attributes needs them"
         raise UserError(f"A prior that is told {what} for each image, and these data have none or not for all: leave --condition out.")
@@ -99,7 +100,7 @@ def fit_prior(
 
     Args:
         dataset: the run's data.
-        kind: one of `recipes.second_stage.KINDS`; None for the default of these codes (`DEFAULT_KINDS`).
+        kind: one of `recipes.second_stage.KINDS`; None for what suits these codes (`second_stage`).
         condition: "class" or "attributes" to tell the prior those of the data; a model that is told some has a prior that is told the same.
         progress: called with the number of images encoded, and how many there are.
         options: of the training (`Training`).
@@ -112,7 +113,7 @@ def fit_prior(
     if options.get("epochs") is not None and options.get("minutes") is not None:
         raise UserError("--epochs and --minutes are two ways to say how long: give one of them.")
     model, metadata = load_model(run.final)
-    told = _told(model, dataset, condition)
+    told = _told(model, dataset, condition, run.spec.attributes)
     images = dataset.size("train")
     watcher.say(f"Encoding {images + dataset.size('validation'):,} images.")
     if len(supports(model.latent)) > 1:
@@ -131,7 +132,10 @@ def fit_prior(
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
     # Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit.
-    codes.fingerprint = digest(weights_of(model), dataset.fingerprint, draws, told)
+    made = [weights_of(model), dataset.fingerprint, draws, told == "class"]
+    if train.told is not None and told == "attributes":
+        made += [list(dataset.spec.attributes), train.told.numpy().tobytes()]
+    codes.fingerprint = digest(*made)
     # As many passes over the images, whatever the draws of each.
     training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-{told}" if told else kind))
@@ -144,12 +148,12 @@ def fit_prior(
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
     save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})
     run.__dict__.pop("model", None)
-    about = {"kind": kind, "condition": told, "run": str(inner.path.relative_to(run.path))}
+    about = {"kind": kind, "condition": told, "table": dataset.table if told == "attributes" else None, "run": str(inner.path.relative_to(run.path))}
     run.describe(prior={**about, "weights": weights_of(fitted)})
     return inner
 
 
-def _told(model: VAE, dataset: Dataset, condition: str | None) -> str | None:
+def _told(model: VAE, dataset: Dataset, condition: str | None, attributes: tuple[str, ...]) -> str | None:
     """What the prior is told: "class", "attributes" or nothing. Raises `UserError` for codes that no prior takes, and for what it cannot be told."""
     place = supports(model.latent)[0]
     if place in UNFITTED:
@@ -159,6 +163,9 @@ def _told(model: VAE, dataset: Dataset, condition: str | None) -> str | None:
     if None not in (own, condition) and own != condition:
         both = "attributes, and a prior that is told the class" if own == "attributes" else "the class, and a prior that is told attributes"
         raise UserError(f"This model is told {both} would want both at once: leave --condition out.")
+    if own == "attributes" and dataset.spec.attributes != attributes:
+        theirs, ours = (", ".join(names) or "none" for names in (dataset.spec.attributes, attributes))
+        raise UserError(f"This model is told the attributes {ours}, its prior has to be told the same, and these data have {theirs}.")
     told = own or condition
     if told == "class" and len(dataset.spec.classes) < 2:
         raise UserError(f"A prior is told the class of images of at least two classes, and '{dataset.name}' has {len(dataset.spec.classes)}.")

@@ -52,7 +52,7 @@ def _network() -> Any:
             "pip install torch-fidelity, or choose another with --features (laplacian needs no network)."
         ) from error
     try:
-        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).eval()  # before 0.4 it came in training mode
     except (OSError, RuntimeError) as error:  # a file that is cut short raises RuntimeError
         raise UserError(
             f"The weights of Inception could not be fetched or read ({error}): put {WEIGHTS} into {Path(torch.hub.get_dir()) / 'checkpoints'}, "
