@@ -153,8 +153,8 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
     training = replace(TRAINING, epochs=2, lr=1e-4) if chosen.closed else TRAINING
     if form != "vector":  # what a step keeps grows with the map
         training = replace(training, batch_size=max(8, min(training.batch_size, 2**18 // math.prod(shape))))
-    if form == "map":  # and what it costs, while each position teaches the same network: many small steps learn sooner
-        training = replace(training, batch_size=max(8, min(training.batch_size, 2**13 // math.prod(shape[1:]))))
+        # And what it costs, while each position teaches the same network: many small steps learn sooner.
+        training = replace(training, batch_size=max(8, min(training.batch_size, 2**13 // math.prod(shape if size else shape[1:]))))
     return Recipe(model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}")
 
 
