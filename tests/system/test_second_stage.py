@@ -97,7 +97,7 @@ def test_a_prior_that_is_told_the_attributes_of_a_table(runs: Path, tmp_path: Pa
     table = tmp_path / "ink.csv"
     ink = data.pixels(torch.arange(1797)).float().mean((1, 2, 3))
     table.write_text("row,ink\n" + "\n".join(f"{i},{value:.3f}" for i, value in enumerate(ink)))
-    shutil.copytree(runs / "flat", tmp_path / "run")
+    shutil.copytree(runs / "flat", tmp_path / "run", ignore=shutil.ignore_patterns("priors"))
     api.fit_prior(tmp_path / "run", condition=table, epochs=1, watcher=Silent())
     run = vaekit.load(tmp_path / "run")
     condition = run.model.sampler.condition
