@@ -29,7 +29,7 @@ def channels_last(module: nn.Module) -> None:
     """Puts the kernels of a module into channels-last order, which many of a processor's kernels prefer; its maps follow (`laid_out`)."""
     for parameter in module.parameters():
         if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def laid_out(x: Float[Tensor, "N C H W"], like: Float[Tensor, "O I k l"]) -> Float[Tensor, "N C H W"]:
@@ -39,4 +39,4 @@ def laid_out(x: Float[Tensor, "N C H W"], like: Float[Tensor, "O I k l"]) -> Flo
     in the other layout.
     """
     last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
-    return x.contiguous(memory_format=torch.channels_last) if last else x
+    return x.to(memory_format=torch.channels_last) if last else x

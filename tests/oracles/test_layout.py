@@ -66,6 +66,14 @@ def test_a_map_follows_the_kernels() -> None:
     assert is_last(last) and torch.equal(last, x)
 
 
+def test_a_map_of_one_channel_is_laid_out_by_its_strides() -> None:
+    """It is contiguous in both layouts, and a convolution goes by the strides: its output is a map in the kernels' layout too."""
+    x, narrow = torch.randn(2, 1, 6, 6), torch.randn(8, 1, 3, 3)
+    last = laid_out(x, torch.randn(8, 5, 3, 3).to(memory_format=torch.channels_last))
+    assert last.stride() == (36, 1, 6, 1) and torch.equal(last, x)
+    assert not is_last(nn.functional.conv2d(x, narrow)) and is_last(nn.functional.conv2d(last, narrow))
+
+
 @pytest.mark.parametrize("name", ["ladder", "conv"])
 def test_no_residual_block_meets_two_layouts(name: str) -> None:
     """In a channels-last plan each block's convolutions read and write channels-last maps, and gradients come back in the same layout.

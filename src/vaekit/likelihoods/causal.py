@@ -94,7 +94,7 @@ class Causal(Likelihood):
 
     def _conditional(self, params: Float[Tensor, "N P h w"], known: Float[Tensor, "N C h2 w2"]) -> torch.distributions.Distribution:
         told = self.told(params.float())
-        h = told + laid_out(F.conv2d(known, self.before * self.mask), told)
+        h = told + F.conv2d(laid_out(known, told), self.before * self.mask)
         for block in self.blocks:
             h = h + block(F.silu(h))
         return self.pixel(params[:, : self.own].float() + self.head(F.silu(h)).float())
