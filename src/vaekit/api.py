@@ -127,12 +127,13 @@ def fit(
     run = Run(_temporary() if folder is None else folder)
     start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
-        illustrate(run, dataset)
+        made = Run(folder, "auto")
+        illustrate(made, dataset)
         if page and not (run.path / REPORT).exists():
             if dataset.size("validation") < 2:
                 watcher.say("No report: it looks at 2 or more validation images, and there is only one.")
             else:
-                write_report(run, dataset, quick=True)
+                write_report(made, dataset, quick=True)
     return run
 
 
@@ -142,12 +143,15 @@ def default_folder(dataset: Dataset, chosen: Recipe, training: Training) -> Path
     return Path("runs") / f"{dataset.name}-{chosen.name}-{digest}"
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, device: str = "cpu") -> Run:
     """The run in a folder, with its `model`, `history` and `description`.
 
-    Raises `UserError` if there is none.
+    Args:
+        device: where the model computes, and what is made of it: cpu, cuda, cuda:1, mps, ...; "auto" for a GPU where PyTorch sees one.
+
+    Raises `UserError` if there is no such run or device.
     """
-    run = Run(path)
+    run = Run(path, device)
     run.description  # noqa: B018 (raises if it is not a run)
     return run
 

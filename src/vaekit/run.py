@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.data.spec import DataSpec
+from vaekit.device import device_of
 from vaekit.errors import UserError
 from vaekit.memory import channels_last
 from vaekit.model import VAE
@@ -19,10 +20,13 @@ class Run:
 
     `model.safetensors` is the finished model (the best weights by validation), `run.json` every option, version and the data's fingerprint,
     `metrics.jsonl` one line per validation, `checkpoints/` the best and the last state, and `*.png` the pictures.
+
+    Args:
+        device: where its model is (`device_of`).
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+        self.path, self.device = Path(path), device_of(device)
         self.checkpoints = self.path / "checkpoints"
         self.best = self.checkpoints / "best.safetensors"
         self.final = self.path / "model.safetensors"
@@ -72,7 +76,7 @@ class Run:
 
     @cached_property
     def model(self) -> VAE:
-        """The model with its best weights so far, in eval mode, on the CPU, its kernels laid out in memory as in training."""
+        """The model with its best weights so far, in eval mode, on the run's device, its kernels laid out in memory as in training."""
         path = self.final if self.final.exists() else self.best
         if not path.exists():
             self.description  # noqa: B018 (raises if this is not a run at all)
@@ -84,7 +88,7 @@ class Run:
             )
         if self.exists and self.description.get("plan", {}).get("channels_last"):
             channels_last(model)
-        return model
+        return model.to(self.device)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`."""

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaekit import api
-from vaekit.commands.options import Json, Pixels, Seed, console, out
+from vaekit.commands.options import Device, Json, Pixels, Seed, console, out
 from vaekit.commands.quality import Features, Number, Shown, cell
 from vaekit.evaluation.samples import MEASURES
 from vaekit.evaluation.samples import compare as compare_runs
@@ -23,10 +23,11 @@ def compare(
     features: Features = None,
     seed: Seed = 0,
     out_: Annotated[Path | None, typer.Option("--out", "-o", help="A picture: samples of all runs side by side, beside the data.")] = None,
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Score runs on the same held-out images: one table, and one picture."""
-    loaded = [api.load(run) for run in runs]
+    loaded = [api.load(run, device) for run in runs]
     with console.status("measuring samples"):
         found = compare_runs(loaded, [api.reopen(run, data) for run in loaded], n=n, pixels=pixels.value, features=features, seed=seed, out=out_)
     if json_:

@@ -9,7 +9,7 @@ import typer
 from torch import Tensor
 
 from vaekit import api, editing
-from vaekit.commands.options import Json, Klass, Prior, RunFolder
+from vaekit.commands.options import Device, Json, Klass, Prior, RunFolder
 from vaekit.data import read_images
 from vaekit.data.files import image_files
 from vaekit.editing.strips import spread
@@ -46,10 +46,11 @@ def interpolate(
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("interpolation.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Go from one image to another: the reconstructions of both, and what lies between them."""
-    loaded = api.with_prior(api.load(run), prior)
+    loaded = api.with_prior(api.load(run, device), prior)
     path = editing.interpolate(loaded.model, _read(loaded, [a], class_, data), _read(loaded, [b], class_, data), steps, how, weight)
     editing.save_strip(out_, path.images, loaded.spec)
     figures: dict[str, Any] = {"how": how, "steps": steps}
@@ -71,12 +72,13 @@ def traverse(
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("traversal.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Change one dimension of an image's code, or one principal direction of all codes, and see what it does."""
     if (principal is None) == (not dim):
         raise UserError("Say what to go along in one way: --dim N (may be repeated), or --principal N.")
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     batch = _read(loaded, [image], class_, data)
     figures: dict[str, Any] = {"span": span, "steps": steps}
     if principal is None:
@@ -108,10 +110,11 @@ def attribute(
     data: Data = None,
     class_: Klass = None,
     out_: Out = Path("attribute.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     batch, sizes = _read(loaded, images, class_, data), _numbers(strengths)
     found = _attribute(loaded, to, since, tuple(apart or ()), yes, no, how, data, class_)
     part = None if mask is None and hide is None else _part(loaded, mask, hide)
@@ -163,10 +166,11 @@ def arithmetic(
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("arithmetic.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """A - B + C: what A has and B has not, given to C."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     batches = [_read(loaded, [name], class_, data) for name in (a, b, c)]
     result = editing.arithmetic(loaded.model, *batches)
     own = [loaded.model.reconstruct(batch).float().cpu() for batch in batches]
@@ -183,10 +187,11 @@ def mix(
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("mix.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Coarse layers from one image, fine layers from another, for a model with several layers."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     above, below = _read(loaded, [coarse], class_, data), _read(loaded, [fine], class_, data)
     ends = [loaded.model.reconstruct(batch).float().cpu() for batch in (above, below)]
     counts = layers or list(range(len(loaded.model.encode(above)) + 1))
@@ -214,10 +219,11 @@ def inpaint(
     data: Data = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out_: Out = Path("inpainted.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     batch = _read(loaded, images, class_, data)
     hidden = _part(loaded, mask, hide).expand(len(batch), -1, -1, -1)
     found = editing.inpaint(

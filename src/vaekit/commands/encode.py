@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api
-from vaekit.commands.options import Json, RunFolder, Seed, bar
+from vaekit.commands.options import Device, Json, RunFolder, Seed, bar
 
 
 def encode(
@@ -18,11 +18,12 @@ def encode(
     sample: Annotated[bool, typer.Option("--sample", help="Draws of q(z|x), and not its means.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, or bf16, which is faster where the processor has it.")] = "fp32",
     seed: Seed = 0,
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Write the codes of images as NumPy arrays, with their labels and file names."""
     with bar("Encoding", json_) as progress:
-        about = api.encode(api.load(run), out_, data, split=split, sample=sample, seed=seed, precision=precision, progress=progress)
+        about = api.encode(api.load(run, device), out_, data, split=split, sample=sample, seed=seed, precision=precision, progress=progress)
     if json_:
         print(json.dumps(about, indent=2))
         return

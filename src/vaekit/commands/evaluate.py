@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from vaekit import api
-from vaekit.commands.options import Json, RunFolder, bar, out
+from vaekit.commands.options import Device, Json, RunFolder, bar, out
 
 
 def evaluate(
@@ -20,10 +20,11 @@ def evaluate(
     disentanglement: Annotated[
         bool, typer.Option("--disentanglement", help="Also whether single dimensions stand for the known factors of the images ('shapes').")
     ] = False,
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Measure a model: bounds on log p(x), the use of its latent, and the fidelity of its reconstructions."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     with bar("evaluating", quiet=json_) as progress:
         figures = api.evaluate(
             loaded,

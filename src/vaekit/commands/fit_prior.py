@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api
-from vaekit.commands.options import RunFolder
+from vaekit.commands.options import Device, RunFolder
 from vaekit.recipes.second_stage import KINDS
 from vaekit.training import Bar, Silent
 
@@ -24,6 +24,7 @@ def fit_prior(
     batch_size: Annotated[int | None, typer.Option(help="Codes of one step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    device: Device = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Fit a prior to the codes of a trained model. From then on 'sample' draws codes from it.
@@ -33,7 +34,9 @@ def fit_prior(
     """
     watcher = Silent() if quiet else Bar()
     given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}
-    fitted = api.fit_prior(run, prior, data, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None})
+    fitted = api.fit_prior(
+        api.load(run, device), prior, data, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None}
+    )
     losses = [-row["val_elbo_nats"] for row in fitted.metrics() if row["val_elbo_nats"] is not None]
     loss = f" Its loss on held-out codes: {min(losses):.2f} ({fitted.path})." if losses else ""
     watcher.say(f"{run} now samples from this prior: {run}/samples-fitted.png.{loss}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api, pictures
-from vaekit.commands.options import Json, Klass, RunFolder, Seed
+from vaekit.commands.options import Device, Json, Klass, RunFolder, Seed
 from vaekit.editing import imputations
 
 
@@ -24,10 +24,11 @@ def impute(
     out_: Annotated[
         Path, typer.Option("--out", "-o", help="The picture: the image with holes, the answers, their mean, and where they are unsure.")
     ] = Path("imputed.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Fill in missing pixels: several answers, their mean, and how sure the model is."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     batch, result = api.impute(loaded, images, mask=mask, alpha=alpha, box=box, answers=n, samples=samples, condition=class_, seed=seed)
     pictures.save(out_, imputations(batch, result, loaded.spec))
     if json_:

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaekit import api
-from vaekit.commands.options import Guidance, Json, Pixels, Prior, RunFolder, Seed, Temperature, Top, console, out
+from vaekit.commands.options import Device, Guidance, Json, Pixels, Prior, RunFolder, Seed, Temperature, Top, console, out
 from vaekit.evaluation.samples import MEASURES, Draws, measure_samples
 from vaekit.saving import save_json
 
@@ -35,13 +35,14 @@ def quality(
     out_: Annotated[
         Path | None, typer.Option("--out", "-o", help="A picture of the samples that lie nearest to training images, each above its neighbour.")
     ] = None,
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Measure the samples of a model beside real images: fidelity, dropped modes, sharpness, copies.
 
     For the run's own data, and samples as they come, the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
     """
-    loaded = api.with_prior(api.load(run), prior)
+    loaded = api.with_prior(api.load(run, device), prior)
     draws = Draws(temperature, guidance, top)
     with console.status("measuring samples"):
         figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_, draws=draws)

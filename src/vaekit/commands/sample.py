@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from vaekit import api, pictures
-from vaekit.commands.options import Guidance, Klass, Pixels, Prior, RunFolder, Seed, Temperature, Top
+from vaekit.commands.options import Device, Guidance, Klass, Pixels, Prior, RunFolder, Seed, Temperature, Top
 
 
 def sample(
@@ -20,10 +20,11 @@ def sample(
     top: Top = None,
     pixels: Annotated[Pixels, typer.Option(help="The mean of p(x|z), or a draw from it.")] = Pixels.mean,
     seed: Seed = 0,
+    device: Device = "auto",
     out_: Annotated[str, typer.Option("--out", "-o", help="A picture (grid.png), or a folder (ending in /) for one file per image.")] = "samples.png",
 ) -> None:
     """Draw new images from a trained model."""
-    loaded = api.with_prior(api.load(run), prior)
+    loaded = api.with_prior(api.load(run, device), prior)
     images = api.sample(loaded, n, condition=class_, temperature=temperature, pixels=pixels.value, seed=seed, guidance=guidance, top=top)
     _write(out_, images, loaded.spec)
 

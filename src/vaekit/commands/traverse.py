@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api, pictures
-from vaekit.commands.options import Json, Klass, RunFolder
+from vaekit.commands.options import Device, Json, Klass, RunFolder
 
 
 def traverse(
@@ -19,10 +19,11 @@ def traverse(
     steps: Annotated[int, typer.Option(help="Images in a row.")] = 9,
     class_: Klass = None,
     out_: Annotated[Path, typer.Option("--out", "-o", help="The picture: a row for each dimension in use.")] = Path("traversal.png"),
+    device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Show what each latent dimension means: an image as one dimension at a time goes through the prior."""
-    loaded = api.load(run)
+    loaded = api.load(run, device)
     images, active = api.traverse(loaded, data, image=image, row=row, span=span, steps=steps, condition=class_)
     pictures.save(out_, pictures.grid(images.flatten(0, 1), loaded.spec, columns=steps))
     if json_:

@@ -113,6 +113,7 @@ def fit_prior(
     if options.get("epochs") is not None and options.get("minutes") is not None:
         raise UserError("--epochs and --minutes are two ways to say how long: give one of them.")
     model, metadata = load_model(run.final)
+    model.to(run.device)
     told = _told(model, dataset, condition, run.spec.attributes)
     images = dataset.size("train")
     watcher.say(f"Encoding {images + dataset.size('validation'):,} images.")
