@@ -116,10 +116,14 @@ def test_inception_sees_all_images_in_their_order(monkeypatch: pytest.MonkeyPatc
     class Means:
         def __init__(self, name: str, features: list[str]) -> None:
             assert (name, features) == ("inception-v3-compat", ["2048"])
-            self.training = True
+            self.training, self.device = True, ""
 
         def eval(self) -> "Means":
             self.training = False
+            return self
+
+        def to(self, device: str) -> "Means":
+            self.device = device
             return self
 
         def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor]:
@@ -128,7 +132,9 @@ def test_inception_sees_all_images_in_their_order(monkeypatch: pytest.MonkeyPatc
 
     stand_in(monkeypatch, "torch_fidelity.feature_extractor_inceptionv3", FeatureExtractorInceptionV3=Means)
     images = torch.randint(0, 256, (120, 1, 4, 4), dtype=torch.uint8)
-    found = InceptionSpace()(images, vaekit.DataSpec("pixels", (1, 4, 4), 256))
+    space = choose("inception", GREY, "mnist", "cpu")
+    assert isinstance(space, InceptionSpace) and space.network.device == "cpu"
+    found = space(images, vaekit.DataSpec("pixels", (1, 4, 4), 256))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, images.float().mean((2, 3)).expand(-1, 3))
 

@@ -77,8 +77,14 @@ def _known(dataset: Dataset, told: str, split: str) -> Tensor:
     found = dataset.labels if told == "class" else dataset.attributes
     known = None if found is None else found[dataset.index(split)]
     if known is None or bool((known < 0).any() if told == "class" else known.isnan().any()):
-        what = "the class needs one" if told == "class" else "attributes needs them"
-        raise UserError(f"A prior that is told {what} for each image, and these data have none or not for all: leave --condition out.")
+        if told == "class":
+            raise UserError(
+                "A prior that is told the class needs one for each image, and these data have none or not for all: leave --condition out."
+            )
+        raise UserError(
+            "A prior that is told attributes needs them for each image, and these data have none or not for all: "
+            "name a table of them (--condition table.csv), or leave --condition out."
+        )
     return known
 
 

@@ -57,7 +57,7 @@ def compare(
         raise UserError("A comparison is of at least two runs: name more.")
     reals = [real_images(dataset, n, pixels, seed) for dataset in data]
     _same(runs, reals)
-    space = choose(features, data[0].spec, data[0].name)
+    space = choose(features, data[0].spec, data[0].name, runs[0].model.device)
     rulers: dict[bool, Ruler] = {}
     # One ruler for each scale of the images: what it finds of them is the same, and is paid once for each.
     chosen = [rulers.setdefault(real.binarized, Ruler(space, real, seed)) for real in reals]

@@ -22,6 +22,9 @@ class InceptionSpace:
     Images are brought to 8 bits and three channels (grey is repeated, transparency lies on white) and resized by the network itself, to 299 x 299
     without antialiasing, as the published distances have it (torchmetrics' own network smooths them first, and gives other distances).
 
+    Args:
+        device: where the network computes.
+
     Raises:
         UserError: where torch-fidelity is not installed, or its weights cannot be fetched, which it does at the first use.
 
@@ -30,12 +33,12 @@ class InceptionSpace:
 
     name = "inception"
 
-    def __init__(self) -> None:
-        self.network = _network()
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.network, self.device = _network().to(device), device
 
     @torch.no_grad()
     def __call__(self, images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> Float[Tensor, "N F"]:
-        return torch.cat([self.network(rgb(part, spec))[0].float() for part in images.split(BATCH)])
+        return torch.cat([self.network(rgb(part, spec).to(self.device))[0].float().cpu() for part in images.split(BATCH)])
 
 
 def rgb(images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> UInt8[Tensor, "N 3 H W"]:

@@ -99,7 +99,7 @@ def measure_samples(
         UserError: for too few images, for a feature space that cannot take them, and for a model that cannot sample.
     """
     if ruler is None:
-        ruler = Ruler(choose(features, data.spec, data.name), real_images(data, n, pixels, seed), seed)
+        ruler = Ruler(choose(features, data.spec, data.name, run.model.device), real_images(data, n, pixels, seed), seed)
     real = ruler.real
     condition = conditions(run.model, data, real.test)
     images = draw(run, len(real.test), condition, real.pixels, ruler.seed, draws)
