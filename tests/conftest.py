@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # figures are compared bit by bit: on the processor alone
 
 from jaxtyping import install_import_hook
 

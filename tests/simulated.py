@@ -77,9 +77,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func.name().split(".")[0]
     asked = [torch.device(x).type for x in flat if isinstance(x, torch.device)]
     if sims and name not in MOVES:
-        others = [x for x in flat if isinstance(x, Tensor) and not isinstance(x, SimTensor) and x.dim() > 0]
-        if name in INDEXED:
-            others = [x for x in others if x.dtype.is_floating_point]
+        checked = tree_flatten((args[:1], args[2:], kwargs))[0] if name in INDEXED else flat
+        others = [x for x in checked if isinstance(x, Tensor) and not isinstance(x, SimTensor) and x.dim() > 0]
         if others:
             raise RuntimeError(f"Expected all tensors to be on the same device, but found sim and cpu in {func}")
     inner = [x.inner if isinstance(x, SimTensor) else CPU if isinstance(x, torch.device) else x for x in flat]

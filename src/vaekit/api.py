@@ -127,14 +127,22 @@ def fit(
     run = Run(_temporary() if folder is None else folder)
     start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
-        made = Run(folder, "auto")
-        illustrate(made, dataset)
-        if page and not (run.path / REPORT).exists():
-            if dataset.size("validation") < 2:
-                watcher.say("No report: it looks at 2 or more validation images, and there is only one.")
-            else:
-                write_report(made, dataset, quick=True)
+        try:
+            _show(Run(folder, "auto"), dataset, page, watcher)
+        except torch.OutOfMemoryError:
+            watcher.say("The GPU has too little memory for the pictures: the processor makes them.")
+            _show(run, dataset, page, watcher)
     return run
+
+
+def _show(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
+    """The pictures of a finished run, and with `page` its report, where they are not there yet."""
+    illustrate(run, dataset)
+    if page and not (run.path / REPORT).exists():
+        if dataset.size("validation") < 2:
+            watcher.say("No report: it looks at 2 or more validation images, and there is only one.")
+        else:
+            write_report(run, dataset, quick=True)
 
 
 def default_folder(dataset: Dataset, chosen: Recipe, training: Training) -> Path:
@@ -147,7 +155,7 @@ def load(path: str | Path, device: str = "cpu") -> Run:
     """The run in a folder, with its `model`, `history` and `description`.
 
     Args:
-        device: where the model computes, and what is made of it: cpu, cuda, cuda:1, mps, ...; "auto" for a GPU where PyTorch sees one.
+        device: where the model is: cpu, cuda, cuda:1, mps, ...; "auto" for a CUDA GPU where there is one.
 
     Raises `UserError` if there is no such run or device.
     """
@@ -370,7 +378,8 @@ def _temporary() -> Path:
 
 @contextmanager
 def _seeded(*key: int | str) -> Iterator[None]:
-    with torch.random.fork_rng():
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(derived_seed(*key))
         yield
 

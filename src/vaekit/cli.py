@@ -79,6 +79,11 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"Error: {error.filename}: {error.strerror}. Choose another place, or see to its permissions.", file=sys.stderr)
             raise SystemExit(2) from None
         sentence = " ".join(str(error).split()) or "no message"
+        import torch
+
+        if isinstance(error, torch.OutOfMemoryError):
+            print(f"Error: {sentence} Train with a smaller --batch-size, free the GPU, or take the processor (--device cpu).", file=sys.stderr)
+            raise SystemExit(2) from None
         print(f"Error: {type(error).__name__}: {sentence}. This looks like a fault of vaekit: --debug shows where it happened.", file=sys.stderr)
         raise SystemExit(1) from None
 

@@ -1,20 +1,44 @@
 """Where a finished model computes."""
 
+import os
+import warnings
+
 import torch
 
 from vaekit.errors import UserError
 
 
 def device_of(name: str | torch.device) -> torch.device:
-    """The device of this name ("cpu", "cuda", "cuda:1", "mps", ...); "auto" is the GPU where PyTorch sees one, else the processor.
+    """The device of this name ("cpu", "cuda", "cuda:1", "mps", ...); "auto" is a CUDA GPU that works, each process its own, else the processor.
 
     Raises `UserError` for a device that there is not.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if (fault := _fault(device)) is not None:
+            warnings.warn(f"The GPU cannot be used ({fault}): the processor takes its place.", stacklevel=2)
+            return torch.device("cpu")
+        return device
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise UserError(f"There is no device '{name}' here ({str(error).splitlines()[0].rstrip('.')}): choose cpu, or auto.") from error
+        fault = "it holds no values" if device.type == "meta" else _fault(device)
+    except RuntimeError as error:
+        fault = _sentence(error)
+    if fault is not None:
+        raise UserError(f"There is no device '{name}' here ({fault}): choose cpu, or auto.")
     return device
+
+
+def _fault(device: torch.device) -> str | None:
+    """Why this device cannot compute, if it cannot."""
+    try:
+        torch.ones(2, device=device).sum().item()
+    except (RuntimeError, AssertionError, ValueError) as error:  # a build without the device asserts
+        return _sentence(error)
+    return None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

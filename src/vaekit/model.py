@@ -22,7 +22,10 @@ from vaekit.part import Part
 Code = tuple[Tensor, ...]
 """One entry for each stochastic layer."""
 PASS_ON_PROCESSOR, PASS_ELSEWHERE = 400, 4096
-"""Codes that are decoded at once where nothing else is asked for: on a processor their maps stay in its caches, elsewhere they fill the device."""
+"""Images of 28 x 28 that are decoded at once where nothing else is asked for, and as many pixels of other sizes: on a processor their maps stay in
+its caches, elsewhere they fill the device."""
+DRAWN = 256
+"""New images that are decoded at once."""
 NO_ENCODER = (
     "This model has no encoder, as a GAN has none: it makes new images, but no codes of given ones to reconstruct, complete, edit or fit a prior to "
     "(--recipe conv and vae-gan do)."
@@ -157,13 +160,13 @@ class VAE(Part):
         if not 0 <= temperature < math.inf:
             raise UserError(f"The temperature multiplies the prior's spread: a number of at least 0, and not {temperature}.")
         images = []
-        conditions = condition.split(256) if isinstance(condition, Tensor) and condition.dim() > 0 else None
+        conditions = condition.split(DRAWN) if isinstance(condition, Tensor) and condition.dim() > 0 else None
         if self.sampler is None and (guidance != 1.0 or top is not None):
             raise UserError("guidance and top belong to a fitted prior, and this model has none: fit one with vaekit fit-prior.")
         with evaluating(self):
             anchors = self.anchors()
-            for i, start in enumerate(range(0, n, 256)):
-                m = min(256, n - start)
+            for i, start in enumerate(range(0, n, DRAWN)):
+                m = min(DRAWN, n - start)
                 part = tuple(z[start : start + m] for z in code)
                 told = condition if conditions is None else conditions[i]
                 if self.sampler is not None and not part:
@@ -191,7 +194,7 @@ class VAE(Part):
                 raise UserError("This model was not trained with a condition: train it with --condition class to choose one.")
             return None
         if condition is None:
-            return self.embed(self.condition.draw(n))
+            return self.embed(self.condition.draw(n).to(self.device))
         told = torch.as_tensor(condition, device=self.device)
         return self.embed(told if told.dim() else told.expand(n))
 
@@ -211,11 +214,13 @@ class VAE(Part):
         """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks.
 
         Args:
-            chunk: samples of each image in one pass; by default so many that a pass has 400 codes on a processor, 4,096 elsewhere.
+            chunk: samples of each image in one pass; by default so many that a pass has the pixels of 400 images of 28 x 28 on a processor, of 4,096
+                elsewhere.
         """
         batch = Batch.of(x).to(self.device)
         if chunk is None:
-            chunk = max(1, (PASS_ON_PROCESSOR if self.device.type == "cpu" else PASS_ELSEWHERE) // max(len(batch), 1))
+            pixels = (PASS_ON_PROCESSOR if self.device.type == "cpu" else PASS_ELSEWHERE) * 28 * 28
+            chunk = max(1, pixels // max(batch.x[:, 0].numel(), 1))
         with evaluating(self):
             c = self.embed(batch.condition)
             h, anchors = self._features(batch, c), self.anchors()
@@ -281,15 +286,33 @@ def total_log_prob(px: Distribution, target: Tensor, mask: Tensor | None = None)
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode for a while."""
+    """Eval mode for a while, with convolutions that do not round float32 to 10 bits, as they do on a GPU by default."""
     was = model.training
     if was:
         model.eval()
     try:
-        yield
+        with _unrounded(next((p.device for p in model.parameters()), None)):
+            yield
     finally:
         if was:
             model.train()
+
+
+@contextmanager
+def _unrounded(device: torch.device | None) -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    try:
+        before = device is not None and device.type == "cuda" and cudnn.allow_tf32
+    except RuntimeError:  # set for convolutions alone, in PyTorch's newer way: that is left as it is
+        before = False
+    if not before:
+        yield
+        return
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = True
 
 
 __all__ = ["VAE", "Code", "LatentTerm", "evaluating", "pixel_values", "total_log_prob"]

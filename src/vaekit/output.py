@@ -44,7 +44,9 @@ class Batch:
         return Batch(**changed)
 
     def to(self, device: torch.device | str) -> "Batch":
-        return self.map(lambda t: t.to(device, non_blocking=True))
+        # Only there: elsewhere the copy may be read before it has arrived.
+        ahead = torch.device(device).type == "cuda"
+        return self.map(lambda t: t.to(device, non_blocking=ahead))
 
     def __getitem__(self, rows: Any) -> "Batch":
         return self.map(lambda t: t[rows])

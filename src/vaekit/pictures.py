@@ -192,12 +192,12 @@ def _quantiles(model: Any, n: int, condition: Tensor | int | None) -> tuple[Tens
         c = None if told is None else model.embed((told if told.dim() else told.view(1))[:1])
         base = getattr(model.latent.prior(c), "base_dist", None) if model.latent.anchored is None else None
         if isinstance(base, Normal):
-            mean, std = (v.double().cpu().view(-1, 2)[0] for v in (base.loc, base.scale))
+            mean, std = (v.cpu().double().view(-1, 2)[0] for v in (base.loc, base.scale))
             both = mean + std * torch.special.ndtri(levels).unsqueeze(1)
         else:
             torch.manual_seed(0)
             draws = model.latent.prior_codes(DRAWS, anchors=model.anchors(), c=None if c is None else c.expand(DRAWS, -1))
-            both = draws.double().cpu().view(DRAWS, 2).quantile(levels, dim=0)
+            both = draws.cpu().double().view(DRAWS, 2).quantile(levels, dim=0)
     return both[:, 0].float(), both[:, 1].float()
 
 

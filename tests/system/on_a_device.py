@@ -51,6 +51,7 @@ COMMANDS = [
     "edit traverse plain test:0 --principal 2 --json --out OUT.png",
     "edit attribute plain test:0 --to 1 --json --out OUT.png",
     "edit arithmetic plain test:0 test:1 test:2 --json --out OUT.png",
+    "edit mix told test:0 test:1 --json --out OUT.png",
     "edit inpaint plain test:0 --hide 0,0,6,6 -n 2 --how weighted --json --out OUT.png",
     "compare plain codes -n 60 --features laplacian --json --out OUT.png",
     "fit-prior plain --epochs 1 -q",
@@ -89,6 +90,7 @@ def of_recipe(name: str, device: torch.device) -> str | None:
 
 def called(words: list[str]) -> tuple[int, str, str]:
     out, err, code = io.StringIO(), io.StringIO(), 0
+    torch.manual_seed(0)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(words)
@@ -109,9 +111,13 @@ def of_command(number: int, command: str) -> str | None:
         return None
     if "--json" in command:
         mine, theirs = (json.loads(out) for out in results.values())
-        for key in mine.keys() - ALONE:
-            if not close(mine[key], theirs[key]):
+        for key in (mine.keys() | theirs.keys()) - ALONE:
+            if not close(mine.get(key), theirs.get(key)):
                 return f"{key} is {mine[key]}, and on sim {theirs[key]}"
+    if command.startswith("encode"):
+        for mine, theirs in zip(*(sorted(Path(f"{device}{number}").rglob("z*.npy")) for device in results), strict=True):
+            if not np.allclose(np.load(mine), np.load(theirs), rtol=1e-3, atol=1e-3):
+                return f"{mine} differs"
     if "OUT.png" in command:
         mine, theirs = (np.asarray(Image.open(f"{device}{number}.png").convert("RGB"), dtype=int) for device in results)
         if mine.shape != theirs.shape or abs(mine - theirs).max() > 2:

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import vaekit
 from tests.system.on_a_device import COMMANDS
 from tests.system.test_processes import ENVIRONMENT, ROOT
+from vaekit.cli import main
 from vaekit.device import device_of
 from vaekit.errors import UserError
 from vaekit.recipes import RECIPES
@@ -43,7 +46,7 @@ from tests.simulated import simulated
 with simulated() as sim:
     x = torch.ones(3, device=sim)
     assert x.device == sim and (x + 1).tolist() == [2, 2, 2] and torch.equal((x + 1).cpu(), torch.full((3,), 2.0))
-    for refused in (lambda: x + torch.ones(3), lambda: torch.cat([x, torch.ones(3)]), lambda: x.numpy()):
+    for refused in (lambda: x + torch.ones(3), lambda: torch.cat([x, torch.ones(3)]), lambda: torch.ones(3)[x.long()], lambda: x.numpy()):
         try:
             refused()
         except (RuntimeError, TypeError):
@@ -56,9 +59,44 @@ with simulated() as sim:
 
 def test_the_name_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_of("cpu") == torch.device("cpu")
-    for there, kind in ((False, "cpu"), (True, "cuda")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert device_of("auto") == torch.device(kind)
-    for name in ("cuda:9", "gpu"):
+    for name in ("cuda:9", "gpu", "meta"):
         with pytest.raises(UserError, match=f"no device '{name}' here .*: choose cpu, or auto"):
             device_of(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of("auto") == torch.device("cpu")
+
+
+def test_a_gpu_is_taken_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(UserWarning, match="The GPU cannot be used .*: the processor takes its place"):
+        assert device_of("auto") == torch.device("cpu")  # this build knows none, as a full one would refuse
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda n, device: ones(n))
+    assert device_of("auto") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device_of("auto") == torch.device("cuda", 1)
+
+
+def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("vaekit.api.load", full)
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", "anything"])
+    assert stop.value.code == 2 and "--device cpu" in capsys.readouterr().err
+
+
+def test_pictures_that_do_not_fit_on_the_gpu_are_made_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training itself has ended by then, and its run is whole."""
+    draw, tries = vaekit.api.illustrate, []
+
+    def full(run: vaekit.run.Run, dataset: vaekit.data.Dataset) -> None:
+        tries.append(run)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        draw(run, dataset)
+
+    monkeypatch.setattr("vaekit.api.illustrate", full)
+    run = vaekit.fit("tutorial", torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), epochs=1, out=tmp_path / "run", scale=0.25)
+    assert len(tries) == 2 and (run.path / "samples.png").exists()

@@ -16,7 +16,7 @@ def encode(
     data: Annotated[str | None, typer.Option(help="Other images than the run's own.")] = None,
     split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "all",
     sample: Annotated[bool, typer.Option("--sample", help="Draws of q(z|x), and not its means.")] = False,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16, which is faster where the processor has it.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16, which is faster where the device has it.")] = "fp32",
     seed: Seed = 0,
     device: Device = "auto",
     json_: Json = False,

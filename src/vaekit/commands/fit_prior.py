@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api
-from vaekit.commands.options import Device, RunFolder
+from vaekit.commands.options import RunFolder
 from vaekit.recipes.second_stage import KINDS
 from vaekit.training import Bar, Silent
 
@@ -24,7 +24,9 @@ def fit_prior(
     batch_size: Annotated[int | None, typer.Option(help="Codes of one step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    device: Device = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where the images are encoded: cpu, cuda, ...; auto for a CUDA GPU where there is one. The fit goes where train goes.")
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Fit a prior to the codes of a trained model. From then on 'sample' draws codes from it.

@@ -17,7 +17,7 @@ out = Console()
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as made by 'train'.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda, cuda:1, mps, ...; auto for a GPU where PyTorch sees one.")]
+Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda, cuda:1, mps, ...; auto for a CUDA GPU where there is one.")]
 Klass = Annotated[
     str | None,
     typer.Option(

@@ -56,7 +56,9 @@ def interpolate(model: VAE, a: Batch | Tensor, b: Batch | Tensor, steps: int = 9
     t = torch.linspace(0, 1, steps, device=z_a.device)
     density = PriorDensity(model, first, layout) if isinstance(model.latent, Flat) else None
     if how == "spherical":
-        arcs = [spherical(u.flatten(1), v.flatten(1), t) for u, v in zip(layout.split(z_a), layout.split(z_b), strict=True)]
+        # On the processor: it is in float64, which not every GPU has.
+        ends = zip(layout.split(z_a.cpu()), layout.split(z_b.cpu()), strict=True)
+        arcs = [spherical(u.flatten(1), v.flatten(1), t.cpu()).to(z_a.device) for u, v in ends]
         z = torch.cat(arcs, dim=2)
     else:
         z = linear(z_a, z_b, t)

@@ -32,7 +32,7 @@ def write_report(run: Run, data: Dataset, *, images: int | None = None, quick: b
     """Writes `report.html` in the run's folder, one file that loads nothing from outside, and returns its path.
 
     What was trained on what, curves, samples, reconstructions with error maps, the use of the latent, traversals, maps of the codes, likelihood with
-    error bars, sample measures where `quality.json` has them, and what to do next. The same run and data give the same file.
+    error bars, sample measures where `quality.json` has them, and what to do next. The same run and data give the same file on the same device.
 
     Args:
         data: what the run was trained on, or other data of the same form; its validation split is looked at.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from vaekit.evaluation.samples.synthetic import learnt
 from vaekit.evaluation.samples.two_sample import TwoSampleTest
 from vaekit.latents.support import UNFITTED, supports
 from vaekit.likelihoods import Causal
+from vaekit.model import DRAWN
 from vaekit.networks import AttributeCondition
 from vaekit.run import Run
 
@@ -194,9 +196,12 @@ def _compared(ruler: Ruler) -> dict[str, Any]:
 
 def draw(run: Run, n: int, condition: Tensor | None, pixels: Pixels, seed: int, draws: Draws = Draws()) -> Shaped[Tensor, "n C H W"]:
     """n samples on the CPU, within the range of the pixels as in a picture's file; the same for the same seed."""
+    parts = []  # as many at once as `VAE.sample` decodes: a GPU has not all of them to hold
     with seeded(run.model.device, seed, 0):
-        images = run.model.sample(n, condition=condition, pixels=pixels, **draws._asdict()).cpu()
-    levels = run.spec.levels
+        for start in range(0, n, DRAWN):
+            told = condition if condition is None else condition[start : start + DRAWN]
+            parts.append(run.model.sample(min(DRAWN, n - start), condition=told, pixels=pixels, **draws._asdict()).cpu())
+    images, levels = torch.cat(parts), run.spec.levels
     return images if levels is None else images.clamp(0, levels - 1)
 
 
