@@ -19,7 +19,7 @@ from vaekit.report.about import repeat
 from vaekit.report.content import Charts
 from vaekit.report.course import curves
 from vaekit.report.page import page
-from vaekit.report.quality import quality
+from vaekit.report.quality import notices, quality
 from vaekit.run import Run
 from vaekit.training import Silent
 
@@ -175,3 +175,21 @@ def test_the_quality_of_samples(tmp_path: Path) -> None:
     for broken in ("{", "[]", "{}"):
         (run.path / "quality.json").write_text(broken)
         assert "is damaged" in Page(page("t", [quality(run)], "")).text
+
+
+def test_what_stands_out_in_the_measures_is_said(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.describe(prior=None)
+    assert notices(run) == []
+    fine = {"memorization": (0.04, 0.01), "coverage": (0.6, 0.97), "sharpness": (0.8, 1.0)}
+    bad = {"memorization": (0.4, 0.01), "coverage": (0.3, 0.97), "sharpness": (0.3, 1.0)}
+    for values, said in ((fine, []), (bad, ["warning", "hint", "hint"])):
+        measures = {name: {"value": value, "floor": floor} for name, (value, floor) in values.items()}
+        (run.path / "quality.json").write_text(json.dumps({"measures": measures, "prior": None}))
+        assert [notice.level for notice in notices(run)] == said
+    text = " ".join(notice.text for notice in notices(run))
+    assert "40 % of new images are nearly copies" in text and "near 30 % of the real ones" in text and "30 % of the sharpness" in text
+    run.describe(prior={"kind": "gmm"})  # they were of other samples
+    assert notices(run) == []
+    (run.path / "quality.json").write_text("{")
+    assert notices(run) == []

@@ -345,7 +345,9 @@ def traverse(
     return editing.traverse(run.model, batch, active.dims, span, steps)[0], active
 
 
-def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, *, watcher: Watcher | None = None, **options: Any) -> Run:
+def fit_prior(
+    run: Run | str | Path, kind: str | None = None, data: Any = None, *, watcher: Watcher | None = None, page: bool = False, **options: Any
+) -> Run:
     """Fits a prior to the codes of a finished run, which `sample` then draws from; returns the prior's own run.
 
     `samples-fitted.png` beside the run's `samples.png` has new images from it.
@@ -353,6 +355,7 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
     Args:
         kind: one of `vaekit.recipes.second_stage.KINDS`; None for what suits the codes.
         data: the images to encode; None for those of the run.
+        page: write the run's `report.html` anew, if there is one, which would show the samples of before.
         options: condition ("class", "attributes" or the path of a table of attributes), save_seconds; epochs, minutes, lr, ... (`Training`).
 
     Raises:
@@ -367,6 +370,8 @@ def fit_prior(run: Run | str | Path, kind: str | None = None, data: Any = None, 
         fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=lambda done, total: watcher.reading(done, total or done), **options)
     if os.environ.get("RANK", "0") == "0":
         pictures.save(run.path / "samples-fitted.png", _samples(run, dataset))
+        if page and (run.path / REPORT).exists():
+            write_report(run, dataset, quick=True)
     return fitted
 
 

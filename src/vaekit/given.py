@@ -9,11 +9,8 @@ from vaekit.asked import form
 from vaekit.data import Dataset, DataSpec, open_data
 from vaekit.errors import UserError
 from vaekit.networks import AttributeCondition
-from vaekit.run import Run
+from vaekit.run import OWN, Run
 from vaekit.saving import load_model
-
-OWN = "own"
-"""The prior that a model was trained with."""
 
 
 def reopen(run: Run, data: Any = None) -> Dataset:

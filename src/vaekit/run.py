@@ -14,6 +14,9 @@ from vaekit.memory import channels_last
 from vaekit.model import VAE
 from vaekit.saving import load_model, save_json, save_text
 
+OWN = "own"
+"""What the model's own prior is called, beside those that were fitted to its codes."""
+
 
 class Run:
     """A training run: a folder that can be stopped, resumed, copied and loaded.
@@ -65,10 +68,15 @@ class Run:
         return self.exists and bool(self.description.get("finished"))
 
     @property
+    def label(self) -> str:
+        """Its path, and which prior its samples come from where that was chosen: `RUN@own`."""
+        return str(self.path) if self.chosen is None else f"{self.path}@{self.chosen}"
+
+    @property
     def minutes(self) -> float | None:
-        """Of training, with those of the prior that was fitted to its codes; None where they are not known."""
+        """Of training, with those of the prior that was fitted to its codes and that samples come from; None where they are not known."""
         about = self.description
-        prior = about.get("prior")
+        prior = about.get("prior") if self.chosen is None else {"run": f"priors/{self.chosen}"} if self.chosen != OWN else None
         inner = Run(self.path / prior["run"]) if prior else None
         spent = [about.get("seconds"), *([] if inner is None else [inner.description.get("seconds") if inner.exists else None])]
         known = [seconds for seconds in spent if seconds is not None]

@@ -1,5 +1,6 @@
 """A prior fitted to the codes of a run, by the command and in Python."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -211,6 +212,39 @@ def test_samples_of_another_prior(runs: Path, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as stop:
         main(["sample", str(run.path), "--prior", "flow"])
     assert stop.value.code == 2 and "there are own, flow-matching, gmm" in capsys.readouterr().err
+    # The minutes are those of the training, and of the fit that the samples come from.
+    told = [vaekit.load(run.path), *(api.with_prior(vaekit.load(run.path), name) for name in ("own", "gmm"))]
+    minutes = [each.minutes or 0 for each in told]
+    assert minutes[1] == run.description["seconds"] / 60 < min(minutes[0], minutes[2])
+    fits = [vaekit.run.Run(run.path / "priors" / kind).description["seconds"] / 60 for kind in ("flow-matching", "gmm")]
+    assert [minutes[0] - minutes[1], minutes[2] - minutes[1]] == pytest.approx(fits)
+
+
+def test_a_report_that_is_there_is_written_anew(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """With the samples of the prior that was fitted; none is written where there was none."""
+    shutil.copytree(runs / "flat", tmp_path / "flat", ignore=shutil.ignore_patterns("priors", "report.html"))
+    page = tmp_path / "flat" / "report.html"
+    for kind, before in (("gmm", False), ("flow-matching", True)):
+        if before:
+            page.write_text("of before")
+        with pytest.raises(SystemExit) as stop:
+            main(["fit-prior", str(tmp_path / "flat"), "--prior", kind, "--epochs", "0.1", "-q"])
+        assert not stop.value.code, capsys.readouterr().err
+        assert page.exists() == before
+    assert "of before" not in page.read_text() and "</html>" in page.read_text()
+
+
+def test_a_run_is_compared_with_itself_before_the_fit(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(runs / "flat", tmp_path / "flat", ignore=shutil.ignore_patterns("priors"))
+    api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, watcher=Silent())
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", f"{tmp_path / 'flat'}@own", f"{tmp_path / 'flat'}", "-n", "50", "--json"])
+    said = capsys.readouterr()
+    assert not stop.value.code, said.err
+    rows = json.loads(said.out)["runs"]
+    assert [Path(row["run"]).name for row in rows] == ["flat@own", "flat"]
+    assert rows[0]["elbo_nats"] == rows[1]["elbo_nats"] and rows[0]["measures"]["sliced_wasserstein"] != rows[1]["measures"]["sliced_wasserstein"]
 
 
 def test_other_last_bits_of_the_codes_go_on_with_the_same_fit(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,17 @@ from vaekit.commands.options import Device, Json, Pixels, Seed, console, out
 from vaekit.commands.quality import Features, Number, Shown, cell
 from vaekit.evaluation.samples import MEASURES
 from vaekit.evaluation.samples import compare as compare_runs
+from vaekit.run import Run
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.", metavar="RUN RUN...")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two run folders or more. RUN@own is the run with the prior it was trained with, RUN@KIND with one of those in RUN/priors.",
+            metavar="RUN RUN...",
+        ),
+    ],
     data: Annotated[str | None, typer.Option(help="Other data than the runs' own.")] = None,
     n: Number = 10_000,
     pixels: Shown = Pixels.mean,
@@ -27,7 +34,7 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Score runs on the same held-out images: one table, and one picture."""
-    loaded = [api.load(run, device) for run in runs]
+    loaded = [_opened(run, device) for run in runs]
     with console.status("measuring samples"):
         found = compare_runs(loaded, [api.reopen(run, data) for run in loaded], n=n, pixels=pixels.value, features=features, seed=seed, out=out_)
     if json_:
@@ -46,6 +53,13 @@ def compare(
         print(note)
     if out_ is not None:
         print(f"Samples side by side are in {out_}.")
+
+
+def _opened(name: str, device: str) -> Run:
+    path, at, prior = name.rpartition("@")
+    if not at or Path(name).exists():
+        return api.load(name, device)
+    return api.with_prior(api.load(path, device), prior)
 
 
 def table(found: dict[str, Any]) -> Table:

@@ -37,7 +37,7 @@ def fit_prior(
     watcher = Silent() if quiet else Bar()
     given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}
     fitted = api.fit_prior(
-        api.load(run, device), prior, data, condition=condition, watcher=watcher, **{k: v for k, v in given.items() if v is not None}
+        api.load(run, device), prior, data, condition=condition, watcher=watcher, page=True, **{k: v for k, v in given.items() if v is not None}
     )
     losses = [-row["val_elbo_nats"] for row in fitted.metrics() if row["val_elbo_nats"] is not None]
     loss = f" Its loss on held-out codes: {min(losses):.2f} ({fitted.path})." if losses else ""

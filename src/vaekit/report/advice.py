@@ -61,6 +61,7 @@ def advise(
     levels: int | None,
     measured: Measured | None,
     astray: str | None = None,
+    of_samples: Sequence[Notice] = (),
 ) -> list[Notice]:
     """All notices of a run, the warnings first; one that says so if there is no warning.
 
@@ -72,12 +73,14 @@ def advise(
         levels: of the pixels; None for floats.
         measured: None for a model that only generates.
         astray: what is wrong with the codes of new images.
+        of_samples: what stands out in their measures.
     """
     found = [*_training(description, rows), *_data(notes, same_data)]
     if measured is not None:
         found += [*_course(Course.of(rows), description), *_latent(measured)]
         found += [] if astray is None else [Notice("hint", astray)]
         found += [*_likelihood(kind, levels, measured), *_coarse(measured)]
+    found += of_samples
     warnings = [notice for notice in found if notice.level == "warning"]
     fine = [] if warnings else [Notice("fine", "Nothing went wrong that this report looks for.")]
     return [*fine, *warnings, *(notice for notice in found if notice.level != "warning")]

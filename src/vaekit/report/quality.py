@@ -4,11 +4,15 @@ import json
 import shlex
 from typing import Any
 
-from vaekit.report.content import Block, Command, Prose, Section, Table
+from vaekit.report.content import Block, Command, Notice, Prose, Section, Table
 from vaekit.report.svg import number
 from vaekit.run import Run
 
 NAME = "quality.json"
+COPIED = 0.05
+"""Share of samples nearly equal to training images, beyond that of other real images, from which on it is said."""
+DROPPED, BLURRED = 0.6, 0.7
+"""Coverage and sharpness below these shares of what real images have are said."""
 
 
 def quality(run: Run) -> Section:
@@ -18,8 +22,8 @@ def quality(run: Run) -> Section:
     if not path.exists():
         return Section(title, (Prose("Not measured yet. This compares new images with real ones, and the next report shows it:"), command))
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-        if figures.get("prior") != run.description.get("prior"):
+        figures = _figures(run)
+        if figures is None:
             return Section(title, (Prose("Measured before the prior was fitted that samples now come from; this measures them anew:"), command))
         rows = tuple(_row(name, row) for name, row in figures["measures"].items())
         about = f"{figures['images']:,} samples, {figures['compared']} of {figures['data']}. The floor: {figures['floor']}."
@@ -28,6 +32,43 @@ def quality(run: Run) -> Section:
     blocks: list[Block] = [Prose(about), Table(("measure", "value", "floor", "better", "space"), rows)]
     blocks += [Prose(str(note)) for note in figures.get("notes", ())]
     return Section(title, tuple(blocks))
+
+
+def notices(run: Run) -> list[Notice]:
+    """What stands out in the measures, where they are of the samples as they are now."""
+    try:
+        figures = _figures(run)
+        measures = {} if figures is None else figures["measures"]
+        found = {name: (float(measures[name]["value"]), float(measures[name]["floor"])) for name in NOTED if name in measures}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # the section of the measures says so
+    said = []
+    if "memorization" in found:
+        copies, usual = found["memorization"]
+        if copies > usual + COPIED:
+            what = f"{100 * copies:.0f} % of new images are nearly copies of training images, and {100 * usual:.0f} % of other real images are"
+            said.append(Notice("warning", f"{what}: more images help most; else --augment, a smaller --scale, or fewer --epochs."))
+    if "coverage" in found:
+        covered, full = found["coverage"]
+        if covered < DROPPED * full:
+            what = f"New images come near {100 * covered:.0f} % of the real ones only (other real images near {100 * full:.0f} %)"
+            said.append(Notice("hint", f"{what}: kinds are missing, or not drawn well enough. Try `vaekit fit-prior`, and a longer training."))
+    if "sharpness" in found:
+        sharp, usual = found["sharpness"]
+        if sharp < BLURRED * usual:
+            what = f"New images have {100 * sharp / usual:.0f} % of the sharpness of real ones"
+            cure = "draws (--pixels draw) have the noise that the model believes in, and --recipe ladder --likelihood causal has the texture"
+            said.append(Notice("hint", f"{what}: {cure}."))
+    return said
+
+
+NOTED = ("memorization", "coverage", "sharpness")
+
+
+def _figures(run: Run) -> dict[str, Any] | None:
+    """What was measured; None where that was of another prior's samples. Raises what a missing or damaged file raises."""
+    figures: dict[str, Any] = json.loads((run.path / NAME).read_text(encoding="utf-8"))
+    return figures if figures.get("prior") == run.description.get("prior") else None
 
 
 def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:

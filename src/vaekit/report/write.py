@@ -17,7 +17,7 @@ from vaekit.report.figures import headline, likelihood
 from vaekit.report.measure import drawn_astray, measure
 from vaekit.report.page import page
 from vaekit.report.plane import plane
-from vaekit.report.quality import quality
+from vaekit.report.quality import notices, quality
 from vaekit.report.shown import reconstructions, samples
 from vaekit.report.use import use, walks
 from vaekit.run import Run
@@ -53,7 +53,9 @@ def write_report(run: Run, data: Dataset, *, images: int | None = None, quick: b
     with seeded(model.device, 0), torch.no_grad():
         measured = None if model.encoder is None else measure(model, data.spec, batches, samples=16 if quick else 64, weighed=100 if quick else 500)
         same = data.fingerprint == description["data"]["fingerprint"]
-        found = advise(description, rows, data.notes, same, model.likelihood.kind, data.spec.levels, measured, drawn_astray(model, data))
+        found = advise(
+            description, rows, data.notes, same, model.likelihood.kind, data.spec.levels, measured, drawn_astray(model, data), notices(run)
+        )
         sections = [
             Section("In short", (headline(run, measured), Notices(tuple(found)))),
             about(run, data),

@@ -64,10 +64,10 @@ def compare(
     rows, tiles = [], [_tile("data", reals[0].images(reals[0].test[:SHOWN]), reals[0])]
     for run, dataset, ruler in zip(runs, data, chosen, strict=True):
         quality = measure_samples(run, dataset, ruler=ruler)
-        rows.append({"run": str(run.path), **_about(run, dataset, ruler), "measures": quality["measures"], "notes": quality["notes"]})
+        rows.append({"run": run.label, **_about(run, dataset, ruler), "measures": quality["measures"], "notes": quality["notes"]})
         if out is not None:
             shown = draw(run, SHOWN, conditions(run.model, dataset, ruler.real.test[:SHOWN]), pixels, seed)
-            tiles.append(_tile(run.path.name, shown, ruler.real))
+            tiles.append(_tile(Path(run.label).name, shown, ruler.real))
     if out is not None:
         pictures.save(out, side_by_side(tiles))
     shared = ("data", "features", "feature_dimensions", "images", "pixels", "real", "floor", "training_images", "seed")
