@@ -6,12 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from tests.contracts.examples import batch, scrambled, spec_of, vae
-from tests.oracles.test_bounds import SIZE, linear_gaussian
+from tests.oracles.test_bounds import SIGMA, SIZE, linear_gaussian
 from vaekit.editing import impute
+from vaekit.editing.chains import posterior_codes
 from vaekit.errors import UserError
+from vaekit.latents.fitted import Fitted
+from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.likelihoods import Bernoulli, Logistic, Mixture
+from vaekit.model import VAE
 from vaekit.output import Batch
 from vaekit.recipes import build_recipe
 from vaekit.recipes import missing as recipe_module  # noqa: F401 (registers the recipe)
@@ -20,7 +25,7 @@ MISSING = torch.tensor([1, 3, 4])
 SEEN = torch.tensor([0, 2, 5])
 
 
-def conditional(truth: torch.distributions.MultivariateNormal, x: Tensor) -> tuple[Tensor, Tensor]:
+def conditional(truth: MultivariateNormal, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean [N, M] and covariance [M, M] of the missing pixels given the observed ones."""
     cov, mean = truth.covariance_matrix, truth.mean
     gain = cov[MISSING][:, SEEN] @ torch.linalg.inv(cov[SEEN][:, SEEN])
@@ -54,6 +59,45 @@ def test_the_conditional_gaussian(rounds: int) -> None:
     seen = mask.view(4, 1, 1, SIZE)
     assert torch.equal(result.mean[seen], images.x[seen]) and (result.std[seen] == 0).all()
     assert (result.draws == images.x.unsqueeze(1))[seen.unsqueeze(1).expand_as(result.draws)].all()
+
+
+def refitted() -> tuple[VAE, MultivariateNormal]:
+    """The linear-Gaussian model with a prior N(m, S) that was fitted to its codes, far from its own N(0, I), and the x that they make."""
+    model, _ = linear_gaussian(exact_posterior=False)
+    p = torch.tensor([[1.4, 0.0], [0.3, 1.2]])  # P P^T = S^-1
+    fitted = Fitted(FullMixturePrior(2, components=1), [2]).eval()
+    with torch.no_grad():
+        fitted.prior.means.copy_(torch.tensor([[0.9, -0.5]]))
+        fitted.prior.log_diagonals.copy_(p.diagonal().log())
+        fitted.prior.below.copy_(p)
+    model.sampler = fitted
+    linear = model.decoder.linear
+    w, s = linear.weight.detach(), torch.linalg.inv(p @ p.T)
+    mean = w @ fitted.prior.means[0].detach() + linear.bias.detach()
+    return model, MultivariateNormal(mean, w @ s @ w.T + SIGMA**2 * torch.eye(SIZE))
+
+
+@pytest.mark.parametrize("how", ["weighted", "chains"])
+def test_answers_are_those_of_the_fitted_prior(how: str) -> None:
+    """The mean and the deviation between codes of E[x|z], against the closed form; those of the model's own prior are elsewhere."""
+    model, truth = refitted()
+    x = truth.sample((4,))
+    mask = torch.zeros(4, 1, 1, SIZE, dtype=torch.bool)
+    mask[..., SEEN] = True
+    images = Batch(torch.where(mask, x.view(4, 1, 1, SIZE), 0.0), mask=mask)
+    if how == "weighted":
+        found = impute(model, images, answers=1, samples=20_000, rounds=0, chunk=2000)
+        assert (found.effective > 300).all()
+        middle, error = found.mean.view(4, SIZE)[:, MISSING], 1 / found.effective.sqrt()
+    else:
+        codes = posterior_codes(model, images, 400, steps=20, settle=20)
+        means = model.decoder(codes.flatten(0, 1)).view(400, 4, SIZE)[..., MISSING].detach()
+        middle, error = means.mean(0), torch.full((4,), 400**-0.5)
+    wanted, covariance = conditional(truth, x)
+    limit = 5 * covariance.diagonal().sqrt() * error.unsqueeze(1)
+    assert ((middle - wanted).abs() < limit).all()
+    own, _ = conditional(linear_gaussian(exact_posterior=False)[1], x)
+    assert ((own - wanted).abs() > limit).any(1).sum() >= 3
 
 
 def test_rounds_help_a_network_that_does_not_see_the_mask() -> None:

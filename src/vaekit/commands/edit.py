@@ -216,6 +216,7 @@ def inpaint(
     steps: Annotated[int, typer.Option(help="Of each chain, for --how chains: more is closer to the model's own belief.")] = 60,
     feather: Annotated[int, typer.Option(help="Pixels at the edge through which the image's own hidden pixels show; 0 uses none of them.")] = 0,
     class_: Klass = None,
+    prior: Prior = None,
     data: Data = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out_: Out = Path("inpainted.png"),
@@ -223,7 +224,7 @@ def inpaint(
     json_: Json = False,
 ) -> None:
     """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
-    loaded = api.load(run, device)
+    loaded = api.with_prior(api.load(run, device), prior)
     batch = _read(loaded, images, class_, data)
     hidden = _part(loaded, mask, hide).expand(len(batch), -1, -1, -1)
     found = editing.inpaint(

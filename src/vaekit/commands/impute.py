@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api, pictures
-from vaekit.commands.options import Device, Json, Klass, RunFolder, Seed
+from vaekit.commands.options import Device, Json, Klass, Prior, RunFolder, Seed
 from vaekit.editing import imputations
 
 
@@ -20,6 +20,7 @@ def impute(
     n: Annotated[int, typer.Option("-n", "--number", help="How many answers for each image.")] = 5,
     samples: Annotated[int, typer.Option(help="How many codes are weighed: more is closer to the model's own belief.")] = 256,
     class_: Klass = None,
+    prior: Prior = None,
     seed: Seed = 0,
     out_: Annotated[
         Path, typer.Option("--out", "-o", help="The picture: the image with holes, the answers, their mean, and where they are unsure.")
@@ -28,7 +29,7 @@ def impute(
     json_: Json = False,
 ) -> None:
     """Fill in missing pixels: several answers, their mean, and how sure the model is."""
-    loaded = api.load(run, device)
+    loaded = api.with_prior(api.load(run, device), prior)
     batch, result = api.impute(loaded, images, mask=mask, alpha=alpha, box=box, answers=n, samples=samples, condition=class_, seed=seed)
     pictures.save(out_, imputations(batch, result, loaded.spec))
     if json_:

@@ -22,8 +22,9 @@ def posterior_codes(model: VAE, batch: Batch, count: int, *, steps: int = 60, le
     """`count` codes [A, B, *E] for each image: the ends of independent chains from the prior to p(z | x_obs), close to draws of it.
 
     A chain goes through p(z) p(x_obs|z)^t as t rises from 0 to 1 in `steps`, one Hamiltonian transition at each t, as annealed importance sampling
-    does, and `settle` more at t = 1. Since it begins at the prior, chains may end at different explanations of what is seen, which draws of q(z|x)
-    seldom are; an explanation with little mass may get more than its share when the annealing is short.
+    does, and `settle` more at t = 1. p(z) is the prior that was fitted to the model's codes, if there is one with a density of them. Since a chain
+    begins at the prior, chains may end at different explanations of what is seen, which draws of q(z|x) seldom are; an explanation with little mass
+    may get more than its share when the annealing is short.
 
     Args:
         batch: with a `mask` that is False where a pixel is not seen.
@@ -33,8 +34,9 @@ def posterior_codes(model: VAE, batch: Batch, count: int, *, steps: int = 60, le
     """
     batch, times = batch.to(model.device), temperatures(steps)
     with torch.no_grad(), evaluating(model), seeded(model.device, seed):
-        tuned = tuned_steps(path_of(model, batch, PILOTS, False), times, leapfrog, len(batch))
-        path = path_of(model, batch, count, False)
+        fitted = model.sampler if model.sampler is not None and model.sampler.weighs else None
+        tuned = tuned_steps(path_of(model, batch, PILOTS, False, fitted), times, leapfrog, len(batch))
+        path = path_of(model, batch, count, False, fitted)
         state = path.look(path.z)
         for t, step in zip(times[1:-1], tuned, strict=True):
             state, _ = transition(path, state, t, fold(step, count), leapfrog)

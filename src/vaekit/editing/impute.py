@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import seeded
 from vaekit.model import VAE, evaluating, pixel_values
-from vaekit.output import Batch, VAEOutput
+from vaekit.output import Batch, VAEOutput, fold
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def impute(
 ) -> Imputation:
     """p(x_mis | x_obs) = int p(x_mis|z) p(z|x_obs) dz, by self-normalized importance sampling.
 
-    The codes are z_k ~ q(z|x_obs), the weights w_k = p(x_obs|z_k) p(z_k) / q(z_k|x_obs). Answers take a code with probability w_k / sum w and draw
-    the pixels of p(x|z_k); the deviation adds the spread of p(x|z) to that between codes. As `samples` grows all three become exact, for any q.
+    The codes are z_k ~ q(z|x_obs), the weights w_k = p(x_obs|z_k) p(z_k) / q(z_k|x_obs), with p(z) of the prior that was fitted to the model's codes,
+    if there is one with a density of them. Answers take a code with probability w_k / sum w and draw the pixels of p(x|z_k); the deviation adds the
+    spread of p(x|z) to that between codes. As `samples` grows all three become exact, for any q.
 
     A network that does not see the mask first gets an image whose missing pixels are filled with the reconstruction, `rounds` times (Rezende et al.,
     2014, appendix F, without its noise): a better q, which depends on x_obs alone, so that the weights hold. Where the channels of a pixel are joint
@@ -114,7 +115,7 @@ def _weighed(model: VAE, batch: Batch, samples: int, chunk: int) -> tuple[tuple[
         out: VAEOutput = model._observe(batch, h, c, anchors, k)
         if not out.bounded:
             raise UserError("This model is an autoencoder without a density of codes: it cannot weigh answers. Choose a variational recipe.")
-        log_w = out.log_w().float()
+        log_w = out.log_w().float() + _refitted(model, out, batch.condition)
         codes.append(tuple(term.z.view(k, len(batch), *term.z.shape[1:]) for term in out.terms))
         log_ws.append(log_w)
         # Mean and variance of these codes, joined with those of the codes before them.
@@ -129,6 +130,15 @@ def _weighed(model: VAE, batch: Batch, samples: int, chunk: int) -> tuple[tuple[
         mean = joint
     joined = tuple(torch.cat([part[i] for part in codes]) for i in range(len(codes[0])))
     return joined, torch.cat(log_ws), mean, variance
+
+
+def _refitted(model: VAE, out: VAEOutput, condition: Tensor | None) -> Tensor | float:
+    """What the weights [K, B] gain by the fitted prior in the place of the first layer's own: log p'(z) - log p(z)."""
+    fitted, term = model.sampler, out.terms[0]
+    if fitted is None or not fitted.weighs:
+        return 0.0
+    told = None if condition is None or fitted.condition is None else fold(condition, out.k)
+    return (fitted.log_prob(term.z, told) - term.log_p).view(out.k, -1).float()
 
 
 def _moments(px: Distribution) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from vaekit.errors import UserError
 from vaekit.evaluation.passes import Batches, Progress, passes
 from vaekit.latents import Flat
+from vaekit.latents.fitted import Fitted
 from vaekit.model import VAE, total_log_prob
 from vaekit.output import Batch, fold
 
@@ -141,8 +142,8 @@ class _Path:
     look: Callable[[Tensor], _State]
 
 
-def path_of(model: VAE, batch: Batch, count: int, posterior: bool) -> _Path:
-    """`count` chains for each image, at draws of their start."""
+def path_of(model: VAE, batch: Batch, count: int, posterior: bool, fitted: Fitted | None = None) -> _Path:
+    """`count` chains for each image, at draws of their start; with `fitted` p(z) is that prior's, which has a density (`Fitted.weighs`)."""
     c, anchors = model.embed(batch.condition), model.anchors()
     out = model._observe(batch, model._encode(batch, c), c, anchors, count)
     term = out.terms[0]
@@ -152,13 +153,21 @@ def path_of(model: VAE, batch: Batch, count: int, posterior: bool) -> _Path:
     begin: Distribution | None = term.q if posterior else term.p
     if begin is None or term.p is None:
         raise UserError("Annealed importance sampling needs a prior density, and this model has none.")
-    z = term.z if posterior else model.latent.prior_codes(len(target), anchors=anchors, c=c)
-    width = begin.variance.clamp_min(1e-12).sqrt() if posterior and "moments" in model.latent.gives else torch.ones_like(z)
+    prior: Callable[[Tensor], Tensor] = term.p.log_prob
+    if fitted is not None:
+        told = None if batch.condition is None or fitted.condition is None else fold(batch.condition, count)
+        prior = lambda z: fitted.log_prob(z, told)  # noqa: E731
+        z = term.z if posterior else fitted.sample(len(target), condition=told)
+    else:
+        z = term.z if posterior else model.latent.prior_codes(len(target), anchors=anchors, c=c)
+    width = torch.ones_like(z) if fitted is None else fitted.std.expand_as(z)
+    if posterior:
+        width = begin.variance.clamp_min(1e-12).sqrt() if "moments" in model.latent.gives else torch.ones_like(z)
 
     def look(z: Tensor) -> _State:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            log_p = term.p.log_prob(z)  # type: ignore[union-attr]
+            log_p = prior(z)
             joint = total_log_prob(model.likelihood(model.decoder(z, c)), target, mask) + log_p
             start = begin.log_prob(z) if posterior else log_p
             slopes = [torch.autograd.grad(v.sum(), z, retain_graph=True)[0].float() for v in (start, joint)]

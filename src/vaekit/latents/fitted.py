@@ -63,6 +63,11 @@ class Fitted(Part):
         code = x.reshape(len(x), *self.shape)
         return code.long() if self.discrete else (code.float() - self.mean) / self.std
 
+    @property
+    def weighs(self) -> bool:
+        """Whether it says how likely a code of real numbers is, so that codes can be weighed by it and followed along its density."""
+        return self.prior.exact and not self.discrete
+
     def log_prob(self, code: Shaped[Tensor, "N *E"], condition: Tensor | None = None) -> Float[Tensor, "N"]:
         """log p(code|condition) in nats; without one log p(code), which a conditional prior has learnt from the codes that came without theirs.
 
