@@ -17,6 +17,7 @@ from vaekit.latents.fitted import Fitted
 from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.likelihoods import Bernoulli, Logistic, Mixture
 from vaekit.model import VAE
+from vaekit.networks import OneHotCondition
 from vaekit.output import Batch
 from vaekit.recipes import build_recipe
 from vaekit.recipes import missing as recipe_module  # noqa: F401 (registers the recipe)
@@ -70,11 +71,14 @@ def refitted() -> tuple[VAE, MultivariateNormal]:
         fitted.prior.means.copy_(torch.tensor([[0.9, -0.5]]))
         fitted.prior.log_diagonals.copy_(p.diagonal().log())
         fitted.prior.below.copy_(p)
+        fitted.mean.copy_(torch.tensor([0.2, -0.1]))
+        fitted.std.copy_(torch.tensor([1.1, 0.8]))
     model.sampler = fitted
     linear = model.decoder.linear
     w, s = linear.weight.detach(), torch.linalg.inv(p @ p.T)
-    mean = w @ fitted.prior.means[0].detach() + linear.bias.detach()
-    return model, MultivariateNormal(mean, w @ s @ w.T + SIGMA**2 * torch.eye(SIZE))
+    scaled = w @ fitted.std.diag()
+    mean = scaled @ fitted.prior.means[0].detach() + w @ fitted.mean + linear.bias.detach()
+    return model, MultivariateNormal(mean, scaled @ s @ scaled.T + SIGMA**2 * torch.eye(SIZE))
 
 
 @pytest.mark.parametrize("how", ["weighted", "chains"])
@@ -86,8 +90,8 @@ def test_answers_are_those_of_the_fitted_prior(how: str) -> None:
     mask[..., SEEN] = True
     images = Batch(torch.where(mask, x.view(4, 1, 1, SIZE), 0.0), mask=mask)
     if how == "weighted":
-        found = impute(model, images, answers=1, samples=20_000, rounds=0, chunk=2000)
-        assert (found.effective > 300).all()
+        found = impute(model, images, answers=1, samples=100_000, rounds=0, chunk=20_000)
+        assert (found.effective > 200).all()
         middle, error = found.mean.view(4, SIZE)[:, MISSING], 1 / found.effective.sqrt()
     else:
         codes = posterior_codes(model, images, 400, steps=20, settle=20)
@@ -176,3 +180,14 @@ def test_the_masked_bound_is_a_bound_on_the_observed_pixels() -> None:
     assert torch.allclose(score, seen, atol=0.1), (score - seen).abs().max()
     out = model(images)
     assert -(out.distortion + out.rate()).mean() < seen.mean() + 3 / math.sqrt(20)
+
+
+def test_codes_of_no_class_follow_the_density_without_one() -> None:
+    """Two classes far apart: a prior that is told them draws them in turn, and with `in_turn=False` at random, as chains have to begin."""
+    fitted = Fitted(FullMixturePrior(2, components=1, classes=2), [2], condition=OneHotCondition(2)).eval()
+    with torch.no_grad():
+        fitted.prior.means.copy_(torch.tensor([[-5.0, 0.0], [5.0, 0.0]]))
+        fitted.prior.by_class.copy_(torch.tensor([[20.0, -20.0], [-20.0, 20.0]]))
+    turns, chance = (fitted.sample(400, in_turn=in_turn)[:, 0] > 0 for in_turn in (True, False))
+    assert torch.equal(turns, torch.arange(400) % 2 == 1) and not torch.equal(chance, turns)
+    assert 140 < int(chance.sum()) < 260

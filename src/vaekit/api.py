@@ -127,10 +127,13 @@ def fit(
     run = Run(_temporary() if folder is None else folder)
     start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
+        made = Run(folder, "auto" if run.description["plan"].get("device", "cpu") != "cpu" else "cpu")
         try:
-            _show(Run(folder, "auto"), dataset, page, watcher)
-        except torch.OutOfMemoryError:
-            watcher.say("The GPU has too little memory for the pictures: the processor makes them.")
+            _show(made, dataset, page, watcher)
+        except RuntimeError as error:  # too little memory has more than one name
+            if made.device == run.device:
+                raise
+            watcher.say(f"The GPU could not make the pictures ({str(error).splitlines()[0]}): the processor makes them.")
             _show(run, dataset, page, watcher)
     return run
 

@@ -82,7 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
         import torch
 
         if isinstance(error, torch.OutOfMemoryError):
-            print(f"Error: {sentence} Train with a smaller --batch-size, free the GPU, or take the processor (--device cpu).", file=sys.stderr)
+            cure = "Free the GPU, take a smaller --batch-size, or the processor (--device cpu; CUDA_VISIBLE_DEVICES= before train)."
+            print(f"Error: {sentence} {cure}", file=sys.stderr)
             raise SystemExit(2) from None
         print(f"Error: {type(error).__name__}: {sentence}. This looks like a fault of vaekit: --debug shows where it happened.", file=sys.stderr)
         raise SystemExit(1) from None

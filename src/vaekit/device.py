@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -42,3 +44,21 @@ def _fault(device: torch.device) -> str | None:
 
 def _sentence(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def unrounded(device: torch.device | None) -> Iterator[None]:
+    """Convolutions on this device do not round float32 to 10 bits for a while, as they do on a GPU by default."""
+    cudnn = torch.backends.cudnn
+    try:
+        before = device is not None and device.type == "cuda" and cudnn.allow_tf32
+    except RuntimeError:  # set for convolutions alone, in PyTorch's newer way: that is left as it is
+        before = False
+    if not before:
+        yield
+        return
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = True

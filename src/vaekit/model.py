@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.device import unrounded
 from vaekit.errors import UserError
 from vaekit.latents.base import Anchors, Features, Latent
 from vaekit.latents.fitted import Fitted
@@ -22,8 +23,8 @@ from vaekit.part import Part
 Code = tuple[Tensor, ...]
 """One entry for each stochastic layer."""
 PASS_ON_PROCESSOR, PASS_ELSEWHERE = 400, 4096
-"""Images of 28 x 28 that are decoded at once where nothing else is asked for, and as many pixels of other sizes: on a processor their maps stay in
-its caches, elsewhere they fill the device."""
+"""Images of up to 28 x 28 that are decoded at once where nothing else is asked for, and as many pixels of larger ones: on a processor their maps stay
+in its caches, elsewhere they fill the device."""
 DRAWN = 256
 """New images that are decoded at once."""
 NO_ENCODER = (
@@ -214,13 +215,14 @@ class VAE(Part):
         """The importance-weighted bound on log p(x) with k samples, [B] nats, whatever k: the samples are streamed in chunks.
 
         Args:
-            chunk: samples of each image in one pass; by default so many that a pass has the pixels of 400 images of 28 x 28 on a processor, of 4,096
-                elsewhere.
+            chunk: samples of each image in one pass; by default so many that a pass has 400 codes on a processor, 4,096 elsewhere, and fewer for
+                images larger than 28 x 28.
         """
         batch = Batch.of(x).to(self.device)
         if chunk is None:
-            pixels = (PASS_ON_PROCESSOR if self.device.type == "cpu" else PASS_ELSEWHERE) * 28 * 28
-            chunk = max(1, pixels // max(batch.x[:, 0].numel(), 1))
+            codes = PASS_ON_PROCESSOR if self.device.type == "cpu" else PASS_ELSEWHERE
+            larger = max(1.0, math.prod(batch.x.shape[2:]) / 28**2)
+            chunk = max(1, int(codes / (max(len(batch), 1) * larger)))
         with evaluating(self):
             c = self.embed(batch.condition)
             h, anchors = self._features(batch, c), self.anchors()
@@ -291,28 +293,11 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
     if was:
         model.eval()
     try:
-        with _unrounded(next((p.device for p in model.parameters()), None)):
+        with unrounded(next((p.device for p in model.parameters()), None)):
             yield
     finally:
         if was:
             model.train()
-
-
-@contextmanager
-def _unrounded(device: torch.device | None) -> Iterator[None]:
-    cudnn = torch.backends.cudnn
-    try:
-        before = device is not None and device.type == "cuda" and cudnn.allow_tf32
-    except RuntimeError:  # set for convolutions alone, in PyTorch's newer way: that is left as it is
-        before = False
-    if not before:
-        yield
-        return
-    cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32 = True
 
 
 __all__ = ["VAE", "Code", "LatentTerm", "evaluating", "pixel_values", "total_log_prob"]

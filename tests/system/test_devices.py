@@ -12,9 +12,10 @@ import vaekit
 from tests.system.on_a_device import COMMANDS
 from tests.system.test_processes import ENVIRONMENT, ROOT
 from vaekit.cli import main
-from vaekit.device import device_of
+from vaekit.device import device_of, unrounded
 from vaekit.errors import UserError
 from vaekit.recipes import RECIPES
+from vaekit.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +90,11 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_pictures_that_do_not_fit_on_the_gpu_are_made_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training itself has ended by then, and its run is whole."""
-    draw, tries = vaekit.api.illustrate, []
+    draw, tries, described = vaekit.api.illustrate, [], Run.description.fget
+    monkeypatch.setattr(Run, "description", property(lambda run: {**described(run), "plan": {**described(run).get("plan", {}), "device": "cuda"}}))
+    monkeypatch.setattr("vaekit.run.device_of", lambda name: torch.device("meta" if name == "auto" else name))
 
-    def full(run: vaekit.run.Run, dataset: vaekit.data.Dataset) -> None:
+    def full(run: Run, dataset: vaekit.data.Dataset) -> None:
         tries.append(run)
         if len(tries) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -99,4 +102,21 @@ def test_pictures_that_do_not_fit_on_the_gpu_are_made_on_the_processor(tmp_path:
 
     monkeypatch.setattr("vaekit.api.illustrate", full)
     run = vaekit.fit("tutorial", torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), epochs=1, out=tmp_path / "run", scale=0.25)
-    assert len(tries) == 2 and (run.path / "samples.png").exists()
+    assert [run.device.type for run in tries] == ["meta", "cpu"] and (run.path / "samples.png").exists()
+
+
+def test_float32_is_not_rounded_on_a_gpu_while_figures_are_made() -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    try:
+        for chosen in (True, False):
+            cudnn.allow_tf32 = chosen
+            with unrounded(torch.device("cuda")):
+                assert not cudnn.allow_tf32
+            assert cudnn.allow_tf32 == chosen
+        cudnn.allow_tf32 = True
+        for other in (torch.device("cpu"), None):
+            with unrounded(other):
+                assert cudnn.allow_tf32
+    finally:
+        cudnn.allow_tf32 = before

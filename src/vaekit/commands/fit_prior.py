@@ -32,7 +32,8 @@ def fit_prior(
     """Fit a prior to the codes of a trained model. From then on 'sample' draws codes from it.
 
     What a VAE's codes are distributed as is not quite the prior that it was trained with, and what lies between makes its worst samples. A prior
-    fitted to the codes cures that; the model itself is not changed. The same command resumes a fit that was stopped.
+    fitted to the codes cures that; the model itself is not changed. The same command resumes a fit that was stopped. A
+    report.html that is there is written anew, as short as at the end of a training: 'vaekit report' writes the longer one.
     """
     watcher = Silent() if quiet else Bar()
     given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}

@@ -156,5 +156,6 @@ def _answers(
     """Codes drawn by their weights, and the pixels of each: one answer after the other, since images are large."""
     chosen = torch.multinomial(log_w.softmax(0).T, answers, replacement=True)
     rows = torch.arange(len(batch), device=chosen.device)
-    images = [pixel_values(model.decode(tuple(z[k, rows] for z in codes), condition=batch.condition), pixels) for k in chosen.T]
+    told = batch.condition if model.condition is not None else None  # else it is the fitted prior's alone
+    images = [pixel_values(model.decode(tuple(z[k, rows] for z in codes), condition=told), pixels) for k in chosen.T]
     return torch.stack([image.float() for image in images], dim=1)

@@ -75,5 +75,6 @@ def inpaint(
     else:
         images = replace(batch, mask=seen, x=_blank(batch.x.cpu(), seen), label=None, index=None)
         codes = posterior_codes(model, images, answers, steps=steps, seed=seed)
-        made = torch.stack([means(model, (z,), batch.condition) for z in codes], dim=1)
+        told = batch.condition if model.condition is not None else None  # else it is the fitted prior's alone
+        made = torch.stack([means(model, (z,), told) for z in codes], dim=1)
     return Inpainting(keep_rest(batch.x, made, ~seen, feather), "chains" if effective is None else "weighted", effective)

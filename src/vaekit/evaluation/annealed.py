@@ -157,7 +157,7 @@ def path_of(model: VAE, batch: Batch, count: int, posterior: bool, fitted: Fitte
     if fitted is not None:
         told = None if batch.condition is None or fitted.condition is None else fold(batch.condition, count)
         prior = lambda z: fitted.log_prob(z, told)  # noqa: E731
-        z = term.z if posterior else fitted.sample(len(target), condition=told)
+        z = term.z if posterior else fitted.sample(len(target), condition=told, in_turn=False)
     else:
         z = term.z if posterior else model.latent.prior_codes(len(target), anchors=anchors, c=c)
     width = torch.ones_like(z) if fitted is None else fitted.std.expand_as(z)

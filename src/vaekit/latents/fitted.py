@@ -82,12 +82,20 @@ class Fitted(Part):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, condition: Tensor | None = None, temperature: float = 1.0, guidance: float = 1.0, top: int | None = None
+        self,
+        n: int,
+        *,
+        condition: Tensor | None = None,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        top: int | None = None,
+        in_turn: bool = True,
     ) -> Shaped[Tensor, "n *E"]:
         """n codes as the model's decoder side takes them.
 
         Args:
             condition: raw, one for each; where none is given, classes in turn, and of attributes none.
+            in_turn: False for codes of no class instead, which follow p(code) as `log_prob` has it.
             guidance: how much the condition counts, where the prior has it (see `FlowMatching` and `OrderedCodes`).
             top: only the likeliest few of each index are drawn, where the prior has it (see `OrderedCodes`).
 
@@ -111,13 +119,13 @@ class Fitted(Part):
             raise UserError("This prior was fitted without a condition: fit it with --condition class to choose one.")
         c = None
         if self.condition is not None:
-            c = self._embedded(n, condition)
+            c = self._embedded(n, condition, in_turn)
         code = self.prior.sample(n, c=c, temperature=temperature, **more)
         return code if self.discrete else code * self.std + self.mean
 
-    def _embedded(self, n: int, condition: Tensor | None) -> Float[Tensor, "n G"]:
+    def _embedded(self, n: int, condition: Tensor | None, in_turn: bool) -> Float[Tensor, "n G"]:
         assert self.condition is not None
-        if condition is None and isinstance(self.condition, AttributeCondition):
+        if condition is None and (not in_turn or isinstance(self.condition, AttributeCondition)):
             return self.mean.new_zeros(n, self.condition.features)
         told = self.condition.draw(n) if condition is None else condition.expand(n, *condition.shape[1:])
         return self.condition(told.to(self.device))

@@ -4,6 +4,7 @@ import json
 import shlex
 from typing import Any
 
+from vaekit.latents.support import UNFITTED, supports
 from vaekit.report.content import Block, Command, Notice, Prose, Section, Table
 from vaekit.report.svg import number
 from vaekit.run import Run
@@ -46,13 +47,18 @@ def notices(run: Run) -> list[Notice]:
     if "memorization" in found:
         copies, usual = found["memorization"]
         if copies > usual + COPIED:
-            what = f"{100 * copies:.0f} % of new images are nearly copies of training images, and {100 * usual:.0f} % of other real images are"
-            said.append(Notice("warning", f"{what}: more images help most; else --augment, a smaller --scale, or fewer --epochs."))
+            what = f"{100 * copies:.0f} % of new images lie nearer to a training image than nearly all held-out images do"
+            why = f"copies, or a blur that is near to everything ({100 * usual:.0f} % of other real images do)"
+            cure = "`vaekit quality RUN --out near.png` shows them. More images help most; else --augment, a smaller --scale, or fewer --epochs."
+            said.append(Notice("hint", f"{what}: {why}. {cure}"))
     if "coverage" in found:
         covered, full = found["coverage"]
         if covered < DROPPED * full:
             what = f"New images come near {100 * covered:.0f} % of the real ones only (other real images near {100 * full:.0f} %)"
-            said.append(Notice("hint", f"{what}: kinds are missing, or not drawn well enough. Try `vaekit fit-prior`, and a longer training."))
+            model = run.model
+            fittable = model.sampler is None and model.encoder is not None and supports(model.latent)[0] not in UNFITTED
+            cure = "`vaekit fit-prior` first, then a longer training" if fittable else "a longer training, or another --recipe"
+            said.append(Notice("hint", f"{what}: kinds are missing, or not drawn well enough. Try {cure}."))
     if "sharpness" in found:
         sharp, usual = found["sharpness"]
         if sharp < BLURRED * usual:

@@ -155,6 +155,7 @@ def fit_prior(
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
     save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})
     run.__dict__.pop("model", None)
+    run.chosen = None
     about = {"kind": kind, "condition": told, "table": dataset.table if told == "attributes" else None, "run": str(inner.path.relative_to(run.path))}
     run.describe(prior={**about, "weights": weights_of(fitted)})
     return inner

@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from vaekit.data.spec import DataSpec
+from vaekit.device import unrounded
 from vaekit.errors import UserError
 from vaekit.pictures import channels, on_white
 
@@ -38,7 +39,8 @@ class InceptionSpace:
 
     @torch.no_grad()
     def __call__(self, images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> Float[Tensor, "N F"]:
-        return torch.cat([self.network(rgb(part, spec).to(self.device))[0].float().cpu() for part in images.split(BATCH)])
+        with unrounded(torch.device(self.device)):
+            return torch.cat([self.network(rgb(part, spec).to(self.device))[0].float().cpu() for part in images.split(BATCH)])
 
 
 def rgb(images: Shaped[Tensor, "N C H W"], spec: DataSpec) -> UInt8[Tensor, "N 3 H W"]:

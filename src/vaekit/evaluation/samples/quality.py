@@ -26,6 +26,8 @@ from vaekit.model import DRAWN
 from vaekit.networks import AttributeCondition
 from vaekit.run import Run
 
+PART = 8 * DRAWN
+"""Samples that are drawn at once: whole passes of `VAE.sample`."""
 SHOWN = 8
 """Pairs in the picture of the nearest neighbours."""
 TESTED = 10_000
@@ -196,11 +198,11 @@ def _compared(ruler: Ruler) -> dict[str, Any]:
 
 def draw(run: Run, n: int, condition: Tensor | None, pixels: Pixels, seed: int, draws: Draws = Draws()) -> Shaped[Tensor, "n C H W"]:
     """n samples on the CPU, within the range of the pixels as in a picture's file; the same for the same seed."""
-    parts = []  # as many at once as `VAE.sample` decodes: a GPU has not all of them to hold
+    parts = []  # so that a GPU has not all of them to hold
     with seeded(run.model.device, seed, 0):
-        for start in range(0, n, DRAWN):
-            told = condition if condition is None else condition[start : start + DRAWN]
-            parts.append(run.model.sample(min(DRAWN, n - start), condition=told, pixels=pixels, **draws._asdict()).cpu())
+        for start in range(0, n, PART):
+            told = condition if condition is None else condition[start : start + PART]
+            parts.append(run.model.sample(min(PART, n - start), condition=told, pixels=pixels, **draws._asdict()).cpu())
     images, levels = torch.cat(parts), run.spec.levels
     return images if levels is None else images.clamp(0, levels - 1)
 
