@@ -103,7 +103,7 @@ assert torch.isfinite(step.loss)
 
 LAYERS = [
     ["errors", "__init__"],
-    ["compatibility", "data", "distributions", "memory", "part", "output", "pictures"],
+    ["compatibility", "data", "device", "distributions", "memory", "part", "output", "pictures"],
     ["likelihoods"],
     ["networks"],
     ["latents"],
