@@ -197,6 +197,9 @@ def test_what_stands_out_in_the_measures_is_said(tmp_path: Path, monkeypatch: py
     text = " ".join(notice.text for notice in notices(run))
     for sentence in ("40 % of new images lie nearer", "near 30 % of the real ones", "Try `vaekit fit-prior`", "30 % of the sharpness"):
         assert sentence in text
+    assert "--pixels draw" in text
+    (run.path / "quality.json").write_text(json.dumps({"measures": measures, "prior": None, "pixels": "draw"}))
+    assert "--pixels draw" not in " ".join(notice.text for notice in notices(run))
     run.describe(prior={"kind": "gmm"})  # they were of other samples
     assert notices(run) == []
     (run.path / "quality.json").write_text("{")

@@ -11,9 +11,10 @@ from vaekit.run import Run
 
 NAME = "quality.json"
 COPIED = 0.05
-"""Share of samples nearly equal to training images, beyond that of other real images, from which on it is said."""
+"""Share of samples nearer to a training image than nearly all held-out images are, beyond that of other real images, from which on it is said."""
 DROPPED, BLURRED = 0.6, 0.7
 """Coverage and sharpness below these shares of what real images have are said."""
+NOTED = ("memorization", "coverage", "sharpness")
 
 
 def quality(run: Run) -> Section:
@@ -63,12 +64,11 @@ def notices(run: Run) -> list[Notice]:
         sharp, usual = found["sharpness"]
         if sharp < BLURRED * usual:
             what = f"New images have {100 * sharp / usual:.0f} % of the sharpness of real ones"
-            cure = "draws (--pixels draw) have the noise that the model believes in, and --recipe ladder --likelihood causal has the texture"
+            drawn = figures is not None and figures.get("pixels") == "draw"
+            noise = "" if drawn else "draws (--pixels draw) have the noise that the model believes in, and "
+            cure = f"{noise}--recipe ladder --likelihood causal has the texture"
             said.append(Notice("hint", f"{what}: {cure}."))
     return said
-
-
-NOTED = ("memorization", "coverage", "sharpness")
 
 
 def _figures(run: Run) -> dict[str, Any] | None:
