@@ -288,6 +288,8 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     said = run("attribute", "test:0", "--to", "0", "--apart", "6", "--how", "logistic", "--hide", "0,0,8,4", "--feather", 1, "--out", picture)
     assert all(row["outside_same"] for row in said["strengths"]) and "kept_6" in said["strengths"][0] and "6" in said["cosines"]
     assert len(run("arithmetic", "test:0", "test:1", "test:2", "--out", picture)) == 4
+    assert call("edit", "traverse", trained, "test:0", "--dim", 1, "--feather", 1) == 2
+    assert "name one with --mask or --hide" in capfd.readouterr().err
     said = run("inpaint", "test:0", "test:3", "--hide", "2,2,4,4", "-n", 2, "--steps", 5, "--out", picture)
     assert said["outside_same"] and said["how"] == "chains" and said["change_inside"] > 0
     # From files: an image of the run's data is the same as its file.
@@ -304,7 +306,27 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "outside_same True" in capfd.readouterr().out
 
 
-def test_layers_are_mixed_by_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("names", "owner"),
+    [
+        (("interpolate", "test:0", "test:1", "--steps", 3), "test:0"),
+        (("traverse", "test:0", "--dim", 1, "--steps", 3), "test:0"),
+        (("arithmetic", "test:0", "test:1", "test:2"), "test:2"),
+    ],
+)
+def test_a_command_keeps_the_rest(names: tuple, owner: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Tensor] = []
+    monkeypatch.setattr(editing, "save_strip", lambda out, images, *_: drawn.append(images))
+    for part in ((), ("--hide", "0,0,8,4")):
+        assert call("edit", names[0], trained, *names[1:], *part) == 0
+    free, held = (images[0, -1] if names[0] == "arithmetic" else images[0, 1:-1] for images in drawn)
+    original = open_data("digits").batch("test", torch.tensor([int(owner.partition(":")[2])])).x[0].float()
+    outside, inside = (..., slice(4, 8), slice(None)), (..., slice(0, 4), slice(None))
+    assert torch.equal(held[outside], original[outside].expand_as(held[outside])) and not torch.equal(free[outside], held[outside])
+    assert torch.equal(held[inside], free[inside])
+
+
+def test_layers_are_mixed_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     run, picture = tmp_path / "ladder", tmp_path / "mix.png"
     assert (
         call("train", "digits", "--recipe", "ladder", "--scale", "0.25", "--epochs", "0.2", "--precision", "fp32", "--no-report", "--out", run) == 0
@@ -315,6 +337,11 @@ def test_layers_are_mixed_by_the_command(tmp_path: Path, capfd: pytest.CaptureFi
     assert [row["coarse_layers"] for row in told(capfd)["layers"]] == list(range(layers + 1)) and layers > 1
     with Image.open(picture) as shown_:
         assert shown_.width > (layers + 2) * (shown_.height - 16), "both ends, and a mix for each number of layers"
+    drawn: list[Tensor] = []
+    monkeypatch.setattr(editing, "save_strip", lambda out, images, *_: drawn.append(images[0]))
+    assert call("edit", "mix", run, "test:0", "test:1", "--hide", "0,0,8,4") == 0
+    below = drawn[0][1:-1, :, 4:]
+    assert torch.equal(below, open_data("digits").batch("test", torch.tensor([0])).x[0, :, 4:].float().expand_as(below))
 
 
 def test_the_data_may_have_moved(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

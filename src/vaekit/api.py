@@ -359,7 +359,7 @@ def fit_prior(
         kind: one of `vaekit.recipes.second_stage.KINDS`; None for what suits the codes.
         data: the images to encode; None for those of the run.
         page: write the run's `report.html` anew, if there is one, which would show the samples of before.
-        options: condition ("class", "attributes" or the path of a table of attributes), save_seconds; epochs, minutes, lr, ... (`Training`).
+        options: condition ("class", "attributes" or the path of a table of attributes), knobs, save_seconds; epochs, minutes, lr, ... (`Training`).
 
     Raises:
         UserError: see `training.second_stage.fit_prior`.

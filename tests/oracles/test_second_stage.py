@@ -1,7 +1,9 @@
 """Priors that are fitted afterwards: the field that carries noise to a Gaussian is known, and so is what its loss cannot go below."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +17,9 @@ from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.networks import AttributeCondition, ClassCondition, Condition
 from vaekit.networks.velocity import Velocity, VelocityMLP
 from vaekit.output import Batch
-from vaekit.recipes.second_stage import KINDS, codes_like, second_stage
+from vaekit.recipes.second_stage import FORMS, KINDS, codes_like, second_stage
 
+ROOT = Path(__file__).parents[2]
 MEAN, STD = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 1.0])
 
 
@@ -249,3 +252,31 @@ def test_large_maps_are_taken_a_few_at_a_time() -> None:
     assert second_stage(None, [4, 64, 64]).defaults.batch_size == 8 and second_stage(None, [4, 16, 16]).defaults.batch_size == 32
     assert [second_stage(None, [1, n, n], 512).defaults.batch_size for n in (64, 16, 7, 4)] == [8, 32, 167, 256]
     assert second_stage(None, [4, 2, 2]).defaults.batch_size == second_stage(None, [4]).defaults.batch_size == 256
+
+
+@pytest.mark.parametrize(("kind", "form"), [(kind, form) for kind in KINDS for form in SHAPES if KINDS[kind].has(form)])
+def test_the_sizes_of_a_prior_are_knobs(kind: str, form: str) -> None:
+    """Each that `docs/priors.md` names for this kind and form makes another network, and none else is taken."""
+    shape, size = SHAPES[form]
+
+    def made(**knobs: float | str) -> tuple[object, ...]:
+        prior = second_stage(kind, shape, size, knobs=knobs).model.prior
+        return getattr(prior, "steps", None), *(p.shape for p in prior.parameters())
+
+    row = next(line for line in (ROOT / "docs" / "priors.md").read_text().splitlines() if line.startswith(f"| `{kind}`, {FORMS[form]} |"))
+    named = dict(re.findall(r"`(\w+)=(\d+)`", row))
+    plain = made()
+    assert named and made(**named) == plain
+    for name, own in named.items():
+        other = 2 * int(own)
+        assert made(**{name: other}) != plain or (kind, name) == ("transformer", "heads")
+        with pytest.raises(UserError, match=f"{name} is a whole number"):
+            made(**{name: 1.5})
+    with pytest.raises(UserError, match=rf"The prior {kind}, of {FORMS[form]}, has no knob 'size'; it has {', '.join(named)}\."):
+        made(size=3)
+    if kind == "gmm":
+        with pytest.raises(UserError, match=r"There are 9 images, .* 10 Gaussians: take fewer"):
+            second_stage(kind, shape, count=9, knobs={"components": 10})
+    if (kind, form) == ("flow-matching", "map"):
+        with pytest.raises(UserError, match="width is a multiple of 8"):
+            made(width=12)

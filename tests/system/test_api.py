@@ -1,6 +1,7 @@
 """The Python door, as a Keras user and as a researcher would use it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from torch.utils.data import TensorDataset
 
 import vaekit
 from tests.contracts.examples import vae
+from vaekit.data import Dataset
+from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
 from vaekit.likelihoods import Bernoulli, Gaussian
 from vaekit.networks import MLPDecoder, MLPEncoder
+from vaekit.output import Batch
 from vaekit.training import Silent
 from vaekit.training.optimizer import all_finite, global_norm
 
@@ -90,6 +94,34 @@ def test_a_budget_in_minutes_becomes_images(digits: np.ndarray, tmp_path: Path) 
     run = vaekit.fit("mlp", digits, out=tmp_path / "run", minutes=0.02, scale=0.1, **OPTIONS)
     images = run.description["plan"]["images"]
     assert run.metrics()[-1]["images"] == images > 0
+
+
+def test_augmentation_ends_before_the_run_does(digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str | None] = []
+    batch = Dataset.batch
+
+    def told(self: Dataset, split: str, rows: Any, **options: Any) -> Batch:
+        if split == "train" and options.get("seed") == 3 and "augment" in options:  # a step of the loop
+            said.append(options["augment"])
+        return batch(self, split, rows, **options)
+
+    monkeypatch.setattr(Dataset, "batch", told)
+    run = vaekit.fit("mlp", digits, epochs=4, scale=0.1, augment="flip", augment_until=0.5, seed=3, **OPTIONS)
+    steps = len(said) // 2
+    assert said == ["flip"] * steps + [None] * steps and steps > 10
+    assert run.description["options"]["augment_until"] == 0.5
+    with pytest.raises(UserError, match="augment-until is a fraction"):
+        vaekit.fit("mlp", digits, augment="flip", augment_until=1.5, **OPTIONS)
+
+
+def test_an_option_that_a_run_is_older_than_had_its_default(digits: np.ndarray, tmp_path: Path) -> None:
+    run = vaekit.fit("mlp", digits, out=tmp_path / "run", epochs=1, scale=0.1, **OPTIONS)
+    there = dict(run.description["options"])
+    del there["augment_until"]
+    run.describe(options=there)
+    vaekit.fit("mlp", digits, out=tmp_path / "run", epochs=1, scale=0.1, **OPTIONS)
+    with pytest.raises(UserError, match=r"--augment-until \(it was 1.0, now 0.5\)"):
+        vaekit.fit("mlp", digits, out=tmp_path / "run", epochs=1, scale=0.1, augment_until=0.5, **OPTIONS)
 
 
 def test_trackers(digits: np.ndarray, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import typer
 from torch import Tensor
 
 from vaekit import api, editing
+from vaekit.commands.images import kept, part_if_named, part_of, read
 from vaekit.commands.options import Device, Json, Klass, Prior, RunFolder
-from vaekit.data import read_images
-from vaekit.data.files import image_files
 from vaekit.editing.strips import spread
 from vaekit.errors import UserError
 from vaekit.output import Batch
@@ -22,7 +21,6 @@ edit = typer.Typer(
     help="Change images by way of their codes: between two, along an attribute, by arithmetic, mixed, or inside a mask.",
 )
 ONE_WAY = "Say what the attribute is in one way: --to NAME, or examples on each side, --yes FOLDER --no FOLDER."
-SPLITS = ("train", "validation", "test")
 IMAGE = "An image file, or one of the run's own data as SPLIT:ROW, for example test:12."
 
 Images = Annotated[list[str], typer.Argument(help="Image files, folders of them, or images of the run's own data (test:12).", metavar="IMAGES...")]
@@ -42,6 +40,9 @@ def interpolate(
     how: Annotated[str, typer.Option(help="linear, spherical, or density (bent to where the prior is dense).")] = "linear",
     steps: Steps = 9,
     weight: Annotated[float, typer.Option(help="Of the prior, for --how density: the higher, the more the path is bent.")] = 1.0,
+    mask: Mask = None,
+    hide: Hide = None,
+    feather: Feather = 0,
     prior: Prior = None,
     class_: Klass = None,
     data: Data = None,
@@ -49,10 +50,12 @@ def interpolate(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Go from one image to another: the reconstructions of both, and what lies between them."""
+    """Go from one image to another: the reconstructions of both, and what lies between them; with --mask or --hide only there, in A."""
     loaded = api.with_prior(api.load(run, device), prior)
-    path = editing.interpolate(loaded.model, _read(loaded, [a], class_, data), _read(loaded, [b], class_, data), steps, how, weight)
-    editing.save_strip(out_, path.images, loaded.spec)
+    part = part_if_named(loaded, mask, hide, feather)
+    start, end = read(loaded, [a], class_, data), read(loaded, [b], class_, data)
+    path = editing.interpolate(loaded.model, start, end, steps, how, weight)
+    editing.save_strip(out_, kept(start, path.images, part, feather), loaded.spec)
     figures: dict[str, Any] = {"how": how, "steps": steps}
     if path.log_p is not None:
         figures |= {"least_log_p_nats": round(float(path.log_p.min()), 3), "least_log_p_of_ends_nats": round(float(path.log_p[0, [0, -1]].min()), 3)}
@@ -69,17 +72,21 @@ def traverse(
     span: Annotated[float, typer.Option(help="From minus to plus this many standard deviations.")] = 2.0,
     steps: Steps = 9,
     limit: Annotated[int, typer.Option(help="Training images that the principal directions are found from.")] = 2000,
+    mask: Mask = None,
+    hide: Hide = None,
+    feather: Feather = 0,
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("traversal.png"),
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Change one dimension of an image's code, or one principal direction of all codes, and see what it does."""
+    """Change one dimension of an image's code, or one principal direction of all codes, and see what it does; with --mask or --hide only there."""
     if (principal is None) == (not dim):
         raise UserError("Say what to go along in one way: --dim N (may be repeated), or --principal N.")
     loaded = api.load(run, device)
-    batch = _read(loaded, [image], class_, data)
+    part = part_if_named(loaded, mask, hide, feather)
+    batch = read(loaded, [image], class_, data)
     figures: dict[str, Any] = {"span": span, "steps": steps}
     if principal is None:
         images = editing.traverse(loaded.model, batch, dim or [], span, steps)[0]
@@ -89,6 +96,7 @@ def traverse(
         found = editing.principal_directions(codes, principal)
         images = editing.walk(loaded.model, batch, found, span, steps)[0]
         figures |= {"share_of_variance": _rounded(found.share), "deviations": _rounded(found.deviations)}
+    images = kept(batch, images, part, feather)
     editing.save_strip(out_, images, loaded.spec, spread(torch.linspace(-span, span, steps).round(decimals=2).tolist()))
     _say(figures, out_, json_)
 
@@ -115,9 +123,9 @@ def attribute(
 ) -> None:
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
     loaded = api.load(run, device)
-    batch, sizes = _read(loaded, images, class_, data), _numbers(strengths)
+    batch, sizes = read(loaded, images, class_, data), _numbers(strengths)
     found = _attribute(loaded, to, since, tuple(apart or ()), yes, no, how, data, class_)
-    part = None if mask is None and hide is None else _part(loaded, mask, hide)
+    part = part_if_named(loaded, mask, hide, feather)
     shown, _ = _along(loaded, batch, found.direction, sizes, part, feather)
     everything = torch.cat([batch.x.float().unsqueeze(1), shown], dim=1)
     editing.save_strip(out_, everything, loaded.spec, ["image", *spread(sizes)])
@@ -154,7 +162,7 @@ def _attribute(
         raise UserError("--from and --apart name classes or attributes of the data, which goes with --to NAME.")
     if not (yes and no):
         raise UserError(ONE_WAY)
-    return editing.from_examples(run.model, _read(run, yes, class_, data), _read(run, no, class_, data), how)
+    return editing.from_examples(run.model, read(run, yes, class_, data), read(run, no, class_, data), how)
 
 
 @edit.command()
@@ -163,16 +171,20 @@ def arithmetic(
     a: Annotated[str, typer.Argument(help=IMAGE, metavar="A")],
     b: Annotated[str, typer.Argument(help="What is taken away.", metavar="B")],
     c: Annotated[str, typer.Argument(help="What is added.", metavar="C")],
+    mask: Mask = None,
+    hide: Hide = None,
+    feather: Feather = 0,
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("arithmetic.png"),
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """A - B + C: what A has and B has not, given to C."""
+    """A - B + C: what A has and B has not, given to C; with --mask or --hide only there."""
     loaded = api.load(run, device)
-    batches = [_read(loaded, [name], class_, data) for name in (a, b, c)]
-    result = editing.arithmetic(loaded.model, *batches)
+    part = part_if_named(loaded, mask, hide, feather)
+    batches = [read(loaded, [name], class_, data) for name in (a, b, c)]
+    result = kept(batches[2], editing.arithmetic(loaded.model, *batches), part, feather)
     own = [loaded.model.reconstruct(batch).float().cpu() for batch in batches]
     editing.save_strip(out_, torch.stack([*own, result], dim=1), loaded.spec, ["A", "- B", "+ C", "="])
     _say({f"change_from_{name}": editing.edit_report(loaded.model, x, result)["change"] for name, x in zip("abc", batches, strict=True)}, out_, json_)
@@ -184,18 +196,22 @@ def mix(
     coarse: Annotated[str, typer.Argument(help=IMAGE, metavar="COARSE")],
     fine: Annotated[str, typer.Argument(help="The image that the fine layers are of.", metavar="FINE")],
     layers: Annotated[list[int] | None, typer.Option(help="How many layers are coarse; may be repeated, all numbers if not given.")] = None,
+    mask: Mask = None,
+    hide: Hide = None,
+    feather: Feather = 0,
     class_: Klass = None,
     data: Data = None,
     out_: Out = Path("mix.png"),
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Coarse layers from one image, fine layers from another, for a model with several layers."""
+    """Coarse layers from one image, fine layers from another, for a model with several layers; with --mask or --hide only there, in COARSE."""
     loaded = api.load(run, device)
-    above, below = _read(loaded, [coarse], class_, data), _read(loaded, [fine], class_, data)
+    part = part_if_named(loaded, mask, hide, feather)
+    above, below = read(loaded, [coarse], class_, data), read(loaded, [fine], class_, data)
     ends = [loaded.model.reconstruct(batch).float().cpu() for batch in (above, below)]
     counts = layers or list(range(len(loaded.model.encode(above)) + 1))
-    images = [editing.mix(loaded.model, above, below, count) for count in counts]
+    images = [kept(above, editing.mix(loaded.model, above, below, count), part, feather) for count in counts]
     editing.save_strip(out_, torch.stack([ends[0], *images, ends[1]], dim=1), loaded.spec, ["coarse", *map(str, counts), "fine"])
     _say(
         {"layers": [{"coarse_layers": n} | editing.mix_report(image, ends[0], ends[1]) for n, image in zip(counts, images, strict=True)]}, out_, json_
@@ -225,8 +241,8 @@ def inpaint(
 ) -> None:
     """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
     loaded = api.with_prior(api.load(run, device), prior)
-    batch = _read(loaded, images, class_, data)
-    hidden = _part(loaded, mask, hide).expand(len(batch), -1, -1, -1)
+    batch = read(loaded, images, class_, data)
+    hidden = part_of(loaded, mask, hide).expand(len(batch), -1, -1, -1)
     found = editing.inpaint(
         loaded.model,
         batch,
@@ -254,11 +270,8 @@ def _along(
     run: Run, batch: Batch, direction: editing.Direction, sizes: list[float], part: Tensor | None, feather: int
 ) -> tuple[Tensor, Tensor | None]:
     """The images moved along a direction at each strength, where there is a part in that alone; and the part of each of them."""
-    moved = editing.add(run.model, batch, direction, sizes)
-    if part is None:
-        return moved, None
-    inside = part.expand(len(batch), -1, -1, -1)
-    return editing.keep_rest(batch.x, moved, inside, feather), inside
+    moved = kept(batch, editing.add(run.model, batch, direction, sizes), part, feather)
+    return moved, None if part is None else part.expand(len(batch), -1, -1, -1)
 
 
 def _hits(run: Run, batch: Batch, found: editing.Attribute, sizes: list[float], part: Tensor | None, feather: int) -> list[dict[str, Any]]:
@@ -267,40 +280,6 @@ def _hits(run: Run, batch: Batch, found: editing.Attribute, sizes: list[float], 
     moved, inside = _along(run, measured, found.direction, sizes, part, feather)
     options: dict[str, Any] = {"wanted": found.judge, "others": found.others, "attribute": found.direction, "inside": inside}
     return [{"strength": size} | editing.edit_report(run.model, measured, moved[:, i], **options) for i, size in enumerate(sizes)]
-
-
-def _read(run: Run, names: list[str], class_: str | None, data: str | None) -> Batch:
-    """Image files, folders of them and rows of the run's own data (which are now at `data`), as one batch in the form of the data."""
-    told = run.model.condition is not None
-    api.told(run, class_, 1)  # a class that there is not is said, whatever the images are
-    parts: list[Batch] = []
-    dataset = None
-    for name in names:
-        split, _, row = name.partition(":")
-        if split in SPLITS and row and not Path(name).exists():
-            dataset = dataset or api.reopen(run, data)
-            size = dataset.size(split)
-            if not row.isdigit() or int(row) >= size:
-                raise UserError(f"The {split} split has the images {split}:0 to {split}:{size - 1}, and not '{name}'.")
-            one = dataset.batch(split, torch.tensor([int(row)]))
-            parts.append(Batch(one.x, one.mask, one.condition if told else None))
-            continue
-        x = read_images(image_files(Path(name)), run.spec, run.description["data"]["options"])
-        parts.append(Batch(x, condition=api.told(run, class_, len(x), needed=True)))
-    if not parts:
-        raise UserError("No images are given.")
-    return Batch(torch.cat([p.x for p in parts]), _joined([p.mask for p in parts]), _joined([p.condition for p in parts]))
-
-
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    given = [part for part in parts if part is not None]
-    if given and len(given) < len(parts):
-        raise UserError("Some of these images have a class and others have none: name it with --class, or take all of them from the run's data.")
-    return torch.cat(given) if given else None
-
-
-def _part(run: Run, mask: Path | None, hide: str | None) -> Tensor:
-    return editing.hidden_part(run.spec, run.description["data"]["options"], mask=mask, hide=hide)
 
 
 def _numbers(text: str) -> list[float]:

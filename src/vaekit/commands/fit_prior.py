@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vaekit import api
-from vaekit.commands.options import RunFolder
+from vaekit.commands.options import RunFolder, knobs
 from vaekit.recipes.second_stage import KINDS
 from vaekit.training import Bar, Silent
 
@@ -23,6 +23,12 @@ def fit_prior(
     minutes: Annotated[float | None, typer.Option(help="A budget instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Codes of one step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A size of this prior's networks, NAME=VALUE; may be repeated. A wrong name is answered with those that there are."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     device: Annotated[
         str, typer.Option(help="Where the images are encoded: cpu, cuda, ...; auto for a CUDA GPU where there is one. The fit goes where train goes.")
@@ -37,9 +43,8 @@ def fit_prior(
     """
     watcher = Silent() if quiet else Bar()
     given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed}
-    fitted = api.fit_prior(
-        api.load(run, device), prior, data, condition=condition, watcher=watcher, page=True, **{k: v for k, v in given.items() if v is not None}
-    )
+    options = {k: v for k, v in given.items() if v is not None}
+    fitted = api.fit_prior(api.load(run, device), prior, data, condition=condition, knobs=knobs(set_ or []), watcher=watcher, page=True, **options)
     losses = [-row["val_elbo_nats"] for row in fitted.metrics() if row["val_elbo_nats"] is not None]
     loss = f" Its loss on held-out codes: {min(losses):.2f} ({fitted.path})." if losses else ""
     watcher.say(f"{run} now samples from this prior: {run}/samples-fitted.png.{loss}")

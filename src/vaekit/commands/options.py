@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vaekit.errors import UserError
+
 console = Console(stderr=True)
 out = Console()
 
@@ -51,6 +53,14 @@ def number(value: str | None) -> float | str | None:
         return None if value is None else float(value)
     except ValueError:
         return value
+
+
+def knobs(pairs: list[str]) -> dict[str, float | str]:
+    """What --set was given: NAME=VALUE, NAME=VALUE, ..."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"--set takes NAME=VALUE, and not '{pair}'.")
+    return {name: number(value) for name, _, value in (pair.partition("=") for pair in pairs)}  # type: ignore[misc]
 
 
 def first() -> bool:

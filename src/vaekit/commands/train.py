@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vaekit import api
-from vaekit.commands.options import Seed, choice, console, first, number
+from vaekit.commands.options import Seed, choice, console, first, knobs, number
 from vaekit.data import BUILT_IN
 from vaekit.errors import UserError
 from vaekit.likelihoods import LIKELIHOODS
@@ -59,6 +59,9 @@ def train(
     ] = False,
     augment: Annotated[
         str | None, typer.Option(help="Of training images: any of crop, rotate, flip, colour, with commas.", rich_help_panel="Data")
+    ] = None,
+    augment_until: Annotated[
+        float | None, typer.Option(help="Fraction of the run after which training images are left as they are.", rich_help_panel="Data")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only this many images.", rich_help_panel="Data")] = None,
     missing: Annotated[
@@ -123,7 +126,7 @@ def train(
         beta=beta,
         free_bits=free_bits,
         warmup=warmup,
-        knobs=_knobs(set_ or []),
+        knobs=knobs(set_ or []),
         size=size,
         fit=fit,
         channels=channels,
@@ -133,6 +136,7 @@ def train(
         missing=missing,
         labels=labels,
         augment=augment,
+        augment_until=augment_until,
         batch_size=batch_size,
         lr=lr,
         optimizer=optimizer,
@@ -147,13 +151,6 @@ def train(
     )
     if first():
         _summary(run)
-
-
-def _knobs(pairs: list[str]) -> dict[str, float | str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise UserError(f"--set takes NAME=VALUE, and not '{pair}'.")
-    return {name: number(value) for name, _, value in (pair.partition("=") for pair in pairs)}  # type: ignore[misc]
 
 
 def _summary(run: Any) -> None:

@@ -16,6 +16,7 @@ from vaekit.model import VAE
 from vaekit.networks import AttributeCondition, ClassCondition, Condition, Decoder, Encoder
 from vaekit.objectives import ELBO, Objective, Schedule, Warmup
 from vaekit.penalties import Critic, Penalty
+from vaekit.recipes.knobs import Knobs
 from vaekit.training.options import Training
 
 
@@ -96,17 +97,7 @@ class Setting:
 
         Raises `UserError` if it was set to something of another kind.
         """
-        self.asked[name] = own
-        value = self.knobs.get(name, own)
-        if own is None or isinstance(own, str):
-            return value
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{name} is a number ({own} is the recipe's own), and it is '{value}'.") from error
-        if isinstance(own, int) and (number != int(number) or number < 1):
-            raise UserError(f"{name} is a whole number of at least 1 ({own} is the recipe's own), and it is {value}.")
-        return int(number) if isinstance(own, int) else number
+        return Knobs(self.knobs, self.asked)(name, own)
 
     def refuse(self, **why: str) -> None:
         """Raises `UserError` for an option that has no meaning here: better than to ignore it."""
@@ -248,8 +239,5 @@ def build_recipe(name: str, data: DataSpec, **options: Any) -> Recipe:
     options = {k: v for k, v in options.items() if v is not None and v != {}}
     setting = Setting(data, **options)
     built = entry.build(setting)
-    for knob in setting.knobs:
-        if knob not in setting.asked:
-            has = ", ".join(setting.asked) or "none"
-            raise UserError(f"The recipe {name} has no knob '{knob}'; it has {has}.")
+    Knobs(setting.knobs, setting.asked).refuse_others(f"The recipe {name}")
     return replace(built, name=name, data=data, options=options)

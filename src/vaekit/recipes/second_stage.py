@@ -1,7 +1,7 @@
 """Priors that are fitted to the codes of a trained model: what `vaekit fit-prior` offers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +22,7 @@ from vaekit.networks import AttributeCondition, ClassCondition, Condition, MLPDe
 from vaekit.networks.velocity import VelocityMLP
 from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.output import Batch
+from vaekit.recipes.knobs import Knobs
 from vaekit.recipes.recipe import Recipe
 from vaekit.training.options import Training
 
@@ -51,15 +52,16 @@ class TwoStage(Prior):
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to fit a prior; for each form of code a function to the prior, or None. G is the width of an embedded condition, 0 for none."""
+    """A way to fit a prior; for each form of code a function to the prior, or None. G is the width of an embedded condition, 0 for none; the sizes of
+    networks are knobs."""
 
     about: str
-    vector: Callable[[int, int, int], Prior] | None = None
-    """(D, G, number of images) -> a prior of vectors of D numbers."""
-    map: Callable[[list[int], int], Prior] | None = None
-    """([D, h, w], G) -> a prior of maps."""
-    indices: Callable[[list[int], int, int], Prior] | None = None
-    """([Q, h, w], K, G) -> a prior of maps of indices below K."""
+    vector: Callable[[Knobs, int, int, int], Prior] | None = None
+    """(knobs, D, G, number of images) -> a prior of vectors of D numbers."""
+    map: Callable[[Knobs, list[int], int], Prior] | None = None
+    """(knobs, [D, h, w], G) -> a prior of maps."""
+    indices: Callable[[Knobs, list[int], int, int], Prior] | None = None
+    """(knobs, [Q, h, w], K, G) -> a prior of maps of indices below K."""
     conditional: frozenset[str] = frozenset({"vector", "map", "indices"})
     """The forms whose prior knows a condition."""
     closed: bool = False
@@ -70,20 +72,36 @@ class Kind:
         return getattr(self, form) is not None and able
 
 
-def _two_stage(latent: int) -> TwoStage:
-    width = 512
+def _two_stage(knob: Knobs, latent: int) -> TwoStage:
+    width, layers = knob("width", 512), knob("layers", 2)
     flat = Flat(DiagonalGaussian(width, latent), StandardNormal([latent]))
     return TwoStage(
-        VAE(MLPEncoder([latent, 1, 1], width, 2), flat, MLPDecoder(latent, [latent, 1, 1], width, 2), Gaussian(channels=latent, levels=None))
+        VAE(
+            MLPEncoder([latent, 1, 1], width, layers), flat, MLPDecoder(latent, [latent, 1, 1], width, layers), Gaussian(channels=latent, levels=None)
+        )
     )
+
+
+def _full_mixture(knob: Knobs, latent: int, told: int, count: int) -> FullMixturePrior:
+    components = knob("components", components_for(latent, count))
+    if components > count:
+        raise UserError(
+            f"There are {count:,} images, of the rarest class if it is told classes, and components says {components:,} Gaussians: take fewer."
+        )
+    return FullMixturePrior(latent, components, classes=told)
 
 
 def _velocity(path: str, about: str) -> Kind:
     return Kind(
         about,
-        vector=lambda d, g, _: FlowMatching(VelocityMLP(d, condition=g), path),
-        map=lambda shape, g: FlowMatching(VelocityUNet(shape, [64, 128], condition=g), path),
+        vector=lambda knob, d, g, _: FlowMatching(VelocityMLP(d, knob("width", 512), knob("blocks", 4), g), path, knob("steps", 40)),
+        map=lambda knob, shape, g: FlowMatching(_unet(knob, shape, g), path, knob("steps", 40)),
     )
+
+
+def _unet(knob: Knobs, shape: list[int], told: int) -> VelocityUNet:
+    width = knob("width", 64, multiple=8)
+    return VelocityUNet(shape, [width, 2 * width], knob("blocks", 2), told)
 
 
 KINDS: dict[str, Kind] = {
@@ -91,18 +109,24 @@ KINDS: dict[str, Kind] = {
     "diffusion": _velocity("cosine", "the same along the path of a diffusion"),
     "gmm": Kind(
         "a mixture of up to 50 Gaussians with full covariances (for each class, if it is told the class), with a density",
-        lambda d, g, n: FullMixturePrior(d, components_for(d, n), classes=g),
+        _full_mixture,
         closed=True,
     ),
-    "flow": Kind("a neural spline flow, with a density", lambda d, g, _: FlowPrior(d, "nsf" if d > 1 else "maf", 4, 256, condition=g)),
+    "flow": Kind(
+        "a neural spline flow, with a density",
+        lambda knob, d, g, _: FlowPrior(d, "nsf" if d > 1 else "maf", knob("transforms", 4), knob("hidden", 256), condition=g),
+    ),
     "autoregressive": Kind(
         "one dimension after the other, with a density; on indices a PixelCNN",
-        lambda d, g, _: AutoregressivePrior(d, 512, 16),
-        indices=lambda shape, size, g: CodePrior(shape, size, hidden=64, layers=6, condition=g),
+        lambda knob, d, g, _: AutoregressivePrior(d, knob("hidden", 512), knob("components", 16)),
+        indices=lambda knob, shape, size, g: CodePrior(shape, size, knob("hidden", 64), knob("layers", 6), g),
         conditional=frozenset({"indices"}),
     ),
-    "transformer": Kind("attention over the indices before", indices=lambda shape, size, g: CodeTransformer(shape, size, condition=g)),
-    "two-stage": Kind("a second VAE, of the codes", lambda d, g, _: _two_stage(d), conditional=frozenset()),
+    "transformer": Kind(
+        "attention over the indices before",
+        indices=lambda knob, shape, size, g: CodeTransformer(shape, size, knob("width", 128), knob("blocks", 4), knob("heads", 4), g),
+    ),
+    "two-stage": Kind("a second VAE, of the codes", lambda knob, d, g, _: _two_stage(knob, d), conditional=frozenset()),
 }
 FORMS = {"vector": "vectors", "map": "maps of numbers", "indices": "maps of indices"}
 DEFAULT_KINDS = {"vector": "gmm", "map": "flow-matching", "indices": "autoregressive"}
@@ -120,14 +144,22 @@ def form_of(shape: list[int], size: int | None) -> str:
     raise UserError(f"Priors are fitted to vectors, to maps [D, h, w] and to maps of indices, and these codes have the shape {shape}.")
 
 
-def second_stage(kind: str | None, shape: list[int], size: int | None = None, condition: Condition | None = None, count: int = 50_000) -> Recipe:
+def second_stage(
+    kind: str | None,
+    shape: list[int],
+    size: int | None = None,
+    condition: Condition | None = None,
+    count: int = 50_000,
+    knobs: Mapping[str, float | str] | None = None,
+) -> Recipe:
     """The recipe of a prior for codes [*shape]: of indices below `size`, or of real numbers where that is None; `kind` None for the default.
 
     Args:
         count: how many images the codes are of, of the rarest class if the prior is told the class; it limits the parameters of a kind.
+        knobs: the sizes of this kind's networks, by name.
 
     Raises:
-        UserError: for an unknown kind, or one that does not go with these codes or with a condition.
+        UserError: for an unknown kind or knob, or one that does not go with these codes or with a condition.
     """
     form = form_of(shape, size)
     kind = kind or _default(form, shape, condition, count)
@@ -142,20 +174,24 @@ def second_stage(kind: str | None, shape: list[int], size: int | None = None, co
     if chosen.closed and isinstance(condition, ClassCondition):  # a learned vector says nothing yet at the start
         condition = OneHotCondition(condition.classes)
     told = 0 if condition is None else condition.features
+    knob = Knobs(knobs)
     if chosen.indices is not None and size is not None:
-        prior = chosen.indices(shape, size, told)
+        prior = chosen.indices(knob, shape, size, told)
     elif form == "map" and chosen.map is not None:
-        prior = chosen.map(shape, told)
+        prior = chosen.map(knob, shape, told)
     else:
         assert chosen.vector is not None
-        prior = chosen.vector(shape[0], told, count)
+        prior = chosen.vector(knob, shape[0], told, count)
+    knob.refuse_others(f"The prior {kind}, of {FORMS[form]},")
     model = Fitted(prior, shape, discrete=size is not None, condition=condition)
     training = replace(TRAINING, epochs=2, lr=1e-4) if chosen.closed else TRAINING
     if form != "vector":  # what a step keeps grows with the map
         training = replace(training, batch_size=max(8, min(training.batch_size, 2**18 // math.prod(shape))))
         # And what it costs, while each position teaches the same network: many small steps learn sooner.
         training = replace(training, batch_size=max(8, min(training.batch_size, 2**13 // math.prod(shape if size else shape[1:]))))
-    return Recipe(model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}")
+    return Recipe(
+        model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}", options={"knobs": dict(knobs)} if knobs else {}
+    )
 
 
 def _default(form: str, shape: list[int], condition: Condition | None, count: int) -> str:

@@ -12,7 +12,20 @@ from vaekit.report.content import Block, Command, Facts, Prose, Section
 from vaekit.report.svg import number
 from vaekit.run import Run
 
-TRAINING_FLAGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "clip", "skip", "precision", "augment")
+TRAINING_FLAGS = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "lr",
+    "schedule",
+    "weight_decay",
+    "ema",
+    "clip",
+    "skip",
+    "precision",
+    "augment",
+    "augment_until",
+)
 """Options of `train`; those that are the recipe's own are left out of the command."""
 PYTHON_ONLY = ("betas", "lr_warmup", "lr_hold")
 """Options that only Python can set."""

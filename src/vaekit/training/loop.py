@@ -211,12 +211,13 @@ class Trainer:
         local = rows[: len(rows) - len(rows) % self.world][self.rank :: self.world] if self.world > 1 else rows
         if len(local) == 0:
             return True
-        batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=t.augment, position=position * self.world + self.rank)
+        fraction = position / self.total
+        changes = t.changes(fraction)
+        batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=changes, position=position * self.world + self.rank)
         if self.device.type != "cpu":
             batch = batch.to(self.device)
         # Once for the encoder and the likelihood, which both take floats.
         batch.x = batch.x.float()
-        fraction = position / self.total
         self.schedule = self.task.progress(fraction)
         set_rate(self.optimizer, rate := t.rate(fraction) * c.rate_scale)
         self.schedule["lr"] = rate

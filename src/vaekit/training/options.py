@@ -45,6 +45,8 @@ class Training:
     """fp32, bf16, fp16, or auto: whichever of fp32 and bf16 is measured to be faster here."""
     compile: bool = False
     augment: str | None = None
+    augment_until: float = 1.0
+    """Fraction of the run after which training images are left as they are, so that what the model learns at last is their own distribution."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +63,8 @@ class Training:
             raise UserError(f"weight-decay is a number of at least 0, and it is {self.weight_decay}.")
         if self.minutes is not None and not self.minutes > 0:
             raise UserError(f"minutes must be above 0, and it is {self.minutes}.")
+        if not 0 < self.augment_until <= 1:
+            raise UserError(f"augment-until is a fraction of the run, above 0 and at most 1, and it is {self.augment_until}.")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema is the decay of an average, at least 0 and below 1, and it is {self.ema}.")
 
@@ -74,6 +78,10 @@ class Training:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"betas": list(self.betas)}
+
+    def changes(self, fraction: float) -> str | None:
+        """The augmentation at this fraction of the run."""
+        return self.augment if fraction < self.augment_until else None
 
     def rate(self, fraction: float) -> float:
         """The learning rate at this fraction of the run."""

@@ -1,6 +1,7 @@
 """A prior fitted to the codes of a finished run, by the loop that trains everything else."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,7 @@ def fit_prior(
     kind: str | None = None,
     *,
     condition: str | None = None,
+    knobs: Mapping[str, float | str] | None = None,
     watcher: Watcher,
     save_seconds: float = 20.0,
     progress: Progress | None = None,
@@ -108,6 +110,7 @@ def fit_prior(
         dataset: the run's data.
         kind: one of `recipes.second_stage.KINDS`; None for what suits these codes (`second_stage`).
         condition: "class" or "attributes" to tell the prior those of the data; a model that is told some has a prior that is told the same.
+        knobs: the sizes of this kind's networks, by name (`recipes.second_stage`).
         progress: called with the number of images encoded, and how many there are.
         options: of the training (`Training`).
 
@@ -135,7 +138,7 @@ def fit_prior(
         rarest = int(torch.bincount(train.told, minlength=condition_of.classes).min()) * images // len(train.z)
     elif train.told is not None:
         condition_of = AttributeCondition(train.told.shape[1], marked=True, names=list(dataset.spec.attributes))
-    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest)
+    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest, knobs)
     kind = recipe.name.removeprefix("prior-")
     codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
     # Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit.

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import platform
 from contextlib import nullcontext
+from dataclasses import MISSING, fields
 from typing import Any
 
 import torch
@@ -154,10 +155,11 @@ def check_machine(training: Training, trackers: tuple[str, ...]) -> None:
 
 def refuse_other(run: Run, options: dict[str, Any], afresh: str) -> None:
     """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
-    there = run.description["options"]
+    # An option that the run is older than had its default.
+    there = {f.name: f.default for f in fields(Training) if f.default is not MISSING} | run.description["options"]
     now = json.loads(json.dumps(options))
     for key in [*(k for k in now if k != "data"), "data"]:
         if there.get(key) != now[key]:
-            name = "the data" if key == "data" else f"--{key.replace('_', '-')}"
+            name = "the data" if key == "data" else "--set" if key == "knobs" else f"--{key.replace('_', '-')}"
             figures = "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {there.get(key)}, now {now[key]})"
             raise UserError(f"{run.path} holds a run with another value of {name}{figures}: {afresh}, or repeat its options to resume it.")
