@@ -25,6 +25,7 @@ from vaekit.evaluation import (
     report,
     ssim,
 )
+from vaekit.evaluation.reconstruction import Reconstructions, detail
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
 from vaekit.likelihoods.bernoulli import Bernoulli
 from vaekit.likelihoods.gaussian import Gaussian
@@ -238,6 +239,25 @@ def test_mse_and_psnr_in_closed_form() -> None:
     z = torch.randn(2, 2, 4, 4)
     off = z + torch.tensor([1.2, 0.06]).view(1, 2, 1, 1)  # a tenth of six standard deviations
     assert torch.allclose(psnr(z, off, floats), torch.full((2,), 20.0).double(), atol=1e-3)
+
+
+def test_the_sharpness_of_reconstructions_in_closed_form() -> None:
+    """Contrast c leaves c^2 of the variance of a Laplacian; sigma^2 of noise adds sigma^2 (16 + 4), in units of the range."""
+    torch.manual_seed(0)
+    x = torch.randint(0, 256, (40, 1, 30, 30)).float()
+    spec = DataSpec("pixels", (1, 30, 30), 256)
+
+    def ratio(y: Tensor, mask: Tensor | None = None, x: Tensor = x) -> float:
+        nothing = torch.zeros(len(x), dtype=torch.float64)
+        return Reconstructions(nothing, nothing, nothing, detail(x, y, spec, mask)).sharpness
+
+    assert ratio(x) == pytest.approx(1.0) and ratio(0.5 * x + 40) == pytest.approx(0.25) and ratio(torch.full_like(x, 9.0)) == pytest.approx(0.0)
+    own = detail(x, x, spec)[0].mean().item()
+    noisy = ratio(x + 25.5 * torch.randn_like(x))
+    assert (noisy - 1) * own == pytest.approx(0.1**2 * 20, rel=0.05)
+    seen = torch.rand(x.shape) < 0.5
+    assert ratio(torch.where(seen, x, 0.0), seen) == pytest.approx(1.0)  # what is not observed counts as equal
+    assert math.isnan(ratio(x[..., :2], None, x[..., :2]))
 
 
 def reference_ssim(x: np.ndarray, y: np.ndarray, size: int, sigma: float) -> float:

@@ -80,7 +80,7 @@ def test_evaluate_prints_one_object(trained: Path, call: Call) -> None:
         "active_units",
         "latent_dim",
     ]
-    assert set(expected) | {"psnr_db", "ssim", "images"} <= set(figures)
+    assert set(expected) | {"psnr_db", "ssim", "sharpness", "images"} <= set(figures)
     assert figures["elbo_nats"] == pytest.approx(-(figures["rate_nats"] + figures["distortion_nats"]))
     assert figures["elbo_nats"] <= figures["iw_bound_nats"] + 0.5 and figures["iw_bound_nats"] <= 0
     assert figures["bits_per_dim"] == pytest.approx(-figures["elbo_nats"] / (3 * 16 * 12 * np.log(2)))

@@ -1,5 +1,6 @@
 """How near a reconstruction is to its image."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from vaekit.data.spec import DataSpec
 from vaekit.evaluation.passes import Batches, Progress, passes
+from vaekit.evaluation.sharpness import SMALLEST, laplacian_variance
 from vaekit.model import VAE
 from vaekit.output import Batch
 from vaekit.penalties.ms_ssim import sigmas
@@ -22,6 +24,14 @@ class Reconstructions:
     ssim: Float[Tensor, "n"]
     mse: Float[Tensor, "n"]
     """Squared raw units per value."""
+    detail: Float[Tensor, "2 n"]
+    """The variance of the Laplacian (`laplacian_variance`), of the image and of its reconstruction; nan below 3 x 3 pixels."""
+
+    @property
+    def sharpness(self) -> float:
+        """The detail of all reconstructions over that of all images: below 1 is blur; nan for images without any."""
+        own, kept = self.detail.mean(1).tolist()
+        return kept / own if own > 0 else math.nan
 
 
 def mse(x: Shaped[Tensor, "B C H W"], y: Shaped[Tensor, "B C H W"], mask: Bool[Tensor, "B C H W"] | None = None) -> Float[Tensor, "B"]:
@@ -63,6 +73,16 @@ def ssim(
     return value.view(-1).double() if isinstance(value, Tensor) else value[0].view(-1).double()
 
 
+def detail(
+    x: Shaped[Tensor, "B C H W"], y: Shaped[Tensor, "B C H W"], spec: DataSpec, mask: Bool[Tensor, "B C H W"] | None = None
+) -> Float[Tensor, "2 B"]:
+    """The variance of the Laplacian of images and of their reconstructions; values that are not observed count as equal."""
+    if min(x.shape[-2:]) < SMALLEST:
+        return torch.full((2, len(x)), math.nan, dtype=torch.float64)
+    a, b = unit(x, spec, like=x), unit(y, spec, like=x)
+    return torch.stack([laplacian_variance(a), laplacian_variance(b if mask is None else torch.where(mask, b, a))])
+
+
 def reconstruction_scores(
     model: VAE,
     spec: DataSpec,
@@ -81,6 +101,7 @@ def reconstruction_scores(
     def compute(batch: Batch) -> Tensor:
         y = model.reconstruct(batch).cpu()
         x, mask = batch.x.cpu(), None if batch.mask is None else batch.mask.cpu()
-        return torch.stack([psnr(x, y, spec, mask), ssim(x, y, spec, mask), mse(x, y, mask)])
+        return torch.stack([psnr(x, y, spec, mask), ssim(x, y, spec, mask), mse(x, y, mask), *detail(x, y, spec, mask)])
 
-    return Reconstructions(*torch.cat(list(passes(model, batches, compute, precision=precision, progress=progress, total=total)), dim=1))
+    scores = torch.cat(list(passes(model, batches, compute, precision=precision, progress=progress, total=total)), dim=1)
+    return Reconstructions(*scores[:3], scores[3:])

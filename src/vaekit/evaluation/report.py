@@ -46,7 +46,8 @@ def report(
 
     `elbo_nats` = -(`rate_nats` + `distortion_nats`), and `rate_nats` = `cross_entropy_nats` - `entropy_nats`. Bits per dimension are given only for
     a likelihood that is a probability of integers. `active_units` and `latent_dim` count over all stochastic layers. With missing pixels the bounds
-    are on log p(x_obs), and `observed_fraction` of the values are scored. `label_accuracy` is that of a semi-supervised model's own classifier.
+    are on log p(x_obs), and `observed_fraction` of the values are scored. `sharpness` is that of the
+    reconstructions beside their images', below 1 for blur. `label_accuracy` is that of a semi-supervised model's own classifier.
 
     Args:
         batches_factory: starts a pass over the split: there are two, or three with importance samples.
@@ -82,6 +83,7 @@ def report(
         **_bounds(bound, weighted, k, model.likelihood, spec.dimensions * (observed or 1.0)),
         **_use_of_the_latent(evaluation.latent),
         **{name: None if fidelity is None else _number(getattr(fidelity, name).mean().item()) for name in ("psnr_db", "ssim", "mse")},
+        "sharpness": None if fidelity is None else _number(fidelity.sharpness),
         **_meaning(model, observed),
         "observed_fraction": observed,
         "label_accuracy": label_accuracy(model, batches(), precision=precision),
