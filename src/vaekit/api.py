@@ -3,17 +3,14 @@
 import atexit
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL.Image import Image
 
 from vaekit import editing, pictures
 from vaekit.asked import DATA_OPTIONS, TRAINING_OPTIONS, check_early, check_options, recipe_for
@@ -27,12 +24,11 @@ from vaekit.evaluation import report
 from vaekit.evaluation.disentanglement import factors_of, measure
 from vaekit.evaluation.passes import first
 from vaekit.evaluation.samples import measure_samples
-from vaekit.evaluation.samples.aggregate import conditions
 from vaekit.evaluation.samples.compare import compare
 from vaekit.export.codes import write_codes
 from vaekit.export.target import target
+from vaekit.finish import finish, illustrate, new_images
 from vaekit.given import reopen, told, with_prior
-from vaekit.latents import Flat
 from vaekit.model import VAE
 from vaekit.output import Batch
 from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
@@ -41,7 +37,7 @@ from vaekit.report import write_report
 from vaekit.run import Run
 from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
-from vaekit.training.order import derived_seed
+from vaekit.training.order import derived_seed, seeded
 from vaekit.training.second_stage import fit_prior as _fit_prior
 from vaekit.training.start import identity, start
 
@@ -120,32 +116,15 @@ def fit(
     for note in dataset.notes:
         watcher.say(note)
     seed = int(options.get("seed") or 0)
-    with _seeded("init", seed):
+    with seeded("init", seed):
         chosen = recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
     run = Run(_temporary() if folder is None else folder)
     start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
-        made = Run(folder, "auto" if run.description["plan"].get("device", "cpu") != "cpu" else "cpu")
-        try:
-            _show(made, dataset, page, watcher)
-        except RuntimeError as error:  # too little memory has more than one name
-            if made.device == run.device:
-                raise
-            watcher.say(f"The GPU could not make the pictures ({str(error).splitlines()[0]}): the processor makes them.")
-            _show(run, dataset, page, watcher)
+        finish(run, dataset, page, watcher)
     return run
-
-
-def _show(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
-    """The pictures of a finished run, and with `page` its report, where they are not there yet."""
-    illustrate(run, dataset)
-    if page and not (run.path / REPORT).exists():
-        if dataset.size("validation") < 2:
-            watcher.say("No report: it looks at 2 or more validation images, and there is only one.")
-        else:
-            write_report(run, dataset, quick=True)
 
 
 def default_folder(dataset: Dataset, chosen: Recipe, training: Training) -> Path:
@@ -172,44 +151,6 @@ def load_vae(path: str | Path) -> VAE:
     return load_model(Path(path))[0]
 
 
-def _samples(run: Run, dataset: Dataset) -> Image:
-    """A grid of 64 new images."""
-    condition = conditions(run.model, dataset, dataset.index("validation")[:64])
-    with _seeded("pictures"):
-        return pictures.grid(run.model.sample(64, condition=_repeated(condition, 64)), dataset.spec)
-
-
-def illustrate(run: Run, dataset: Dataset) -> None:
-    """Draws `samples.png`, `reconstructions.png` and `curves.png`, and `map.png` of a two-dimensional latent, where they are not there yet."""
-    model, spec = run.model, dataset.spec
-    batch = dataset.batch("validation", torch.arange(min(64, dataset.size("validation"))))
-    condition = batch.condition
-    with _seeded("pictures"):
-        for name, draw in {
-            "samples.png": lambda: _samples(run, dataset),
-            **(
-                {"reconstructions.png": lambda: pictures.reconstructions(batch.x[:32], model.reconstruct(batch[:32]), spec)}
-                if model.encoder is not None
-                else {}
-            ),
-            **({"map.png": lambda: pictures.manifold(model, spec, condition=_repeated(condition, 1))} if _has_plane(model) else {}),
-        }.items():
-            if not (run.path / name).exists():
-                pictures.save(run.path / name, draw())
-    if not (run.path / "curves.png").exists():
-        pictures.curves(run.history, run.path / "curves.png")
-
-
-def _repeated(condition: torch.Tensor | None, n: int) -> torch.Tensor | None:
-    """Attributes must be given to sample; classes take turns by themselves."""
-    return None if condition is None or condition.dim() == 1 else condition[torch.arange(n) % len(condition)]
-
-
-def _has_plane(model: VAE) -> bool:
-    """Whether its codes are points of a plane."""
-    return isinstance(model.latent, Flat) and model.latent.posterior.support == "reals" and math.prod(model.latent.posterior.event_shape) == 2
-
-
 def sample(
     run: Run,
     n: int,
@@ -224,7 +165,7 @@ def sample(
     """n new images of a run in raw values [n, C, H, W]; `condition` is as in `told`, `guidance` and `top` are of a fitted prior (`Fitted.sample`)."""
     if n < 1:
         raise UserError(f"The number of images is at least 1, and it is {n}.")
-    with _seeded("sample", seed):
+    with seeded("sample", seed):
         return run.model.sample(n, temperature=temperature, condition=told(run, condition, n), pixels=pixels, guidance=guidance, top=top)
 
 
@@ -369,10 +310,10 @@ def fit_prior(
     if options.get("condition") not in (None, "class", "attributes"):
         dataset.read_attributes(options["condition"])
         options["condition"] = "attributes"
-    with _seeded("init", int(options.get("seed") or 0)):
+    with seeded("init", int(options.get("seed") or 0)):
         fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=lambda done, total: watcher.reading(done, total or done), **options)
     if os.environ.get("RANK", "0") == "0":
-        pictures.save(run.path / "samples-fitted.png", _samples(run, dataset))
+        pictures.save(run.path / "samples-fitted.png", new_images(run, dataset))
         if page and (run.path / REPORT).exists():
             write_report(run, dataset, quick=True)
     return fitted
@@ -382,14 +323,6 @@ def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="vaekit-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / "run"
-
-
-@contextmanager
-def _seeded(*key: int | str) -> Iterator[None]:
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(derived_seed(*key))
-        yield
 
 
 __all__ = [

@@ -90,7 +90,7 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_pictures_that_do_not_fit_on_the_gpu_are_made_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training itself has ended by then, and its run is whole."""
-    draw, tries, described = vaekit.api.illustrate, [], Run.description.fget
+    draw, tries, described = vaekit.finish.illustrate, [], Run.description.fget
     monkeypatch.setattr(Run, "description", property(lambda run: {**described(run), "plan": {**described(run).get("plan", {}), "device": "cuda"}}))
     monkeypatch.setattr("vaekit.run.device_of", lambda name: torch.device("meta" if name == "auto" else name))
 
@@ -100,7 +100,7 @@ def test_pictures_that_do_not_fit_on_the_gpu_are_made_on_the_processor(tmp_path:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         draw(run, dataset)
 
-    monkeypatch.setattr("vaekit.api.illustrate", full)
+    monkeypatch.setattr("vaekit.finish.illustrate", full)
     run = vaekit.fit("tutorial", torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), epochs=1, out=tmp_path / "run", scale=0.25)
     assert [run.device.type for run in tries] == ["meta", "cpu"] and (run.path / "samples.png").exists()
 

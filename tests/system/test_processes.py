@@ -118,7 +118,7 @@ LAYERS = [
     ["report"],
     ["testing"],
     ["asked"],
-    ["given"],
+    ["given", "finish"],
     ["api"],
     ["commands"],
     ["cli", "__main__"],

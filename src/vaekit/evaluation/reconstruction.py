@@ -104,4 +104,4 @@ def reconstruction_scores(
         return torch.stack([psnr(x, y, spec, mask), ssim(x, y, spec, mask), mse(x, y, mask), *detail(x, y, spec, mask)])
 
     scores = torch.cat(list(passes(model, batches, compute, precision=precision, progress=progress, total=total)), dim=1)
-    return Reconstructions(*scores[:3], scores[3:])
+    return Reconstructions(scores[0], scores[1], scores[2], scores[3:])

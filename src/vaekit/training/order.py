@@ -1,6 +1,8 @@
 """Everything random in a run is a function of the seed and the position: the order of the data, and the noise of each step."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,6 +20,15 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """The rows of the training split in the order of this pass, [count]."""
     generator = torch.Generator().manual_seed(derived_seed("order", seed, epoch))
     return torch.randperm(count, generator=generator)
+
+
+@contextmanager
+def seeded(*key: int | str) -> Iterator[None]:
+    """What is drawn within is a function of the key; the state of the generators is as before afterwards."""
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(derived_seed(*key))
+        yield
 
 
 def seed_step(seed: int, rank: int, images: int) -> None:

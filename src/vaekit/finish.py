@@ -1,0 +1,75 @@
+"""What a finished run is seen by: its pictures and its report."""
+
+import math
+
+import torch
+from PIL.Image import Image
+
+from vaekit import pictures
+from vaekit.data import Dataset
+from vaekit.evaluation.samples.aggregate import conditions
+from vaekit.latents import Flat
+from vaekit.model import VAE
+from vaekit.report import NAME, write_report
+from vaekit.run import Run
+from vaekit.training import Watcher
+from vaekit.training.order import seeded
+
+
+def finish(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
+    """The pictures of a run and with `page` its report, where they are not there yet: on the GPU that it was trained on, if that has the memory."""
+    made = Run(run.path, "auto" if run.description["plan"].get("device", "cpu") != "cpu" else "cpu")
+    try:
+        _show(made, dataset, page, watcher)
+    except RuntimeError as error:  # too little memory has more than one name
+        if made.device == run.device:
+            raise
+        watcher.say(f"The GPU could not make the pictures ({str(error).splitlines()[0]}): the processor makes them.")
+        _show(run, dataset, page, watcher)
+
+
+def _show(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
+    illustrate(run, dataset)
+    if page and not (run.path / NAME).exists():
+        if dataset.size("validation") < 2:
+            watcher.say("No report: it looks at 2 or more validation images, and there is only one.")
+        else:
+            write_report(run, dataset, quick=True)
+
+
+def new_images(run: Run, dataset: Dataset) -> Image:
+    """A grid of 64 new images."""
+    condition = conditions(run.model, dataset, dataset.index("validation")[:64])
+    with seeded("pictures"):
+        return pictures.grid(run.model.sample(64, condition=_repeated(condition, 64)), dataset.spec)
+
+
+def illustrate(run: Run, dataset: Dataset) -> None:
+    """Draws `samples.png`, `reconstructions.png` and `curves.png`, and `map.png` of a two-dimensional latent, where they are not there yet."""
+    model, spec = run.model, dataset.spec
+    batch = dataset.batch("validation", torch.arange(min(64, dataset.size("validation"))))
+    condition = batch.condition
+    with seeded("pictures"):
+        for name, draw in {
+            "samples.png": lambda: new_images(run, dataset),
+            **(
+                {"reconstructions.png": lambda: pictures.reconstructions(batch.x[:32], model.reconstruct(batch[:32]), spec)}
+                if model.encoder is not None
+                else {}
+            ),
+            **({"map.png": lambda: pictures.manifold(model, spec, condition=_repeated(condition, 1))} if _has_plane(model) else {}),
+        }.items():
+            if not (run.path / name).exists():
+                pictures.save(run.path / name, draw())
+    if not (run.path / "curves.png").exists():
+        pictures.curves(run.history, run.path / "curves.png")
+
+
+def _repeated(condition: torch.Tensor | None, n: int) -> torch.Tensor | None:
+    """Attributes must be given to sample; classes take turns by themselves."""
+    return None if condition is None or condition.dim() == 1 else condition[torch.arange(n) % len(condition)]
+
+
+def _has_plane(model: VAE) -> bool:
+    """Whether its codes are points of a plane."""
+    return isinstance(model.latent, Flat) and model.latent.posterior.support == "reals" and math.prod(model.latent.posterior.event_shape) == 2
