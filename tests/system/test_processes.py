@@ -1,11 +1,16 @@
 """Two processes equal one; a fresh process traces the whole step; imports are light and run one way."""
 
 import ast
+import builtins
+import dis
+import importlib
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 
 import pytest
 import torch
@@ -141,6 +146,26 @@ def test_imports_run_one_way() -> None:
                 if name.startswith("vaekit."):
                     target = name.split(".")[1]
                     assert level[target] <= level[place], f"{path.relative_to(SOURCE)} imports vaekit.{target}, which stands above it"
+
+
+def test_every_global_name_is_defined() -> None:
+    """Linters cannot look for undefined names beside the axes of jaxtyping's annotations, and a function that is not called hides one."""
+
+    def named(code: CodeType) -> Iterator[str]:
+        for instruction in dis.get_instructions(code):
+            if instruction.opname == "LOAD_GLOBAL":
+                yield instruction.argval
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield from named(constant)
+
+    for path in SOURCE.rglob("*.py"):
+        if path.stem == "__main__":
+            continue
+        place = path.relative_to(SOURCE.parent).with_suffix("").parts
+        module = importlib.import_module(".".join(place).removesuffix(".__init__"))
+        missing = {name for name in named(compile(path.read_text(), str(path), "exec")) if not hasattr(module, name) and not hasattr(builtins, name)}
+        assert not missing, f"{path.relative_to(SOURCE)} names {missing}"
 
 
 def test_importing_loads_nothing_heavy() -> None:
