@@ -159,14 +159,14 @@ def test_cores_are_taken_out_of_the_command(scripts: dict[str, ModuleType]) -> N
 
 def test_budget_rows_are_recipes(scripts: dict[str, ModuleType]) -> None:
     """Every row can be built as it stands, and has a place for its explanation."""
-    from vaekit.commands.train import _knobs  # what the command line makes of --set
+    from vaekit.commands.options import knobs as parsed  # what the command line makes of --set
 
     spec = vaekit.DataSpec("pixels", (1, 28, 28), 2, count=50_000, mean=(0.3,), std=(0.4,))
     budget = scripts["budget"]
     assert set(budget.WHY) == set(budget.ROWS)
     for row in budget.ROWS.values():
         options = dict(zip(row.options[::2], row.options[1::2], strict=True))
-        knobs = _knobs([options["--set"]]) if "--set" in options else {}
+        knobs = parsed([options["--set"]]) if "--set" in options else {}
         built = vaekit.recipe(row.recipe, spec, likelihood=options.get("--likelihood"), knobs=knobs)
         assert built.model.likelihood.kind == "pmf", row.name
 
@@ -207,9 +207,10 @@ def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -
 
 def test_priors_are_those_that_can_be_fitted(scripts: dict[str, ModuleType]) -> None:
     """All kinds for vectors have a row, and -log p is shown of those whose prior has a density."""
+    from vaekit.recipes.knobs import Knobs
     from vaekit.recipes.second_stage import KINDS
 
-    made = {name: kind.vector(8, 0, 100) for name, kind in KINDS.items() if kind.vector is not None}
+    made = {name: kind.vector(Knobs(), 8, 0, 100) for name, kind in KINDS.items() if kind.vector is not None}
     assert set(scripts["priors"].KINDS) == set(made)
     assert set(scripts["priors"].CLOSED) == {name for name in made if KINDS[name].closed}
     assert set(scripts["priors"].DENSITIES) == {name for name, prior in made.items() if prior.exact}

@@ -288,6 +288,8 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     said = run("attribute", "test:0", "--to", "0", "--apart", "6", "--how", "logistic", "--hide", "0,0,8,4", "--feather", 1, "--out", picture)
     assert all(row["outside_same"] for row in said["strengths"]) and "kept_6" in said["strengths"][0] and "6" in said["cosines"]
     assert len(run("arithmetic", "test:0", "test:1", "test:2", "--out", picture)) == 4
+    said = run("arithmetic", "test:0", "test:1", "test:2", "--hide", "0,0,8,4", "--out", picture)
+    assert said["outside_same"] and said["change_outside"] == 0 and said["change_inside"] > said["change_from_c"] > 0
     assert call("edit", "traverse", trained, "test:0", "--dim", 1, "--feather", 1) == 2
     assert "name one with --mask or --hide" in capfd.readouterr().err
     said = run("inpaint", "test:0", "test:3", "--hide", "2,2,4,4", "-n", 2, "--steps", 5, "--out", picture)
@@ -311,6 +313,7 @@ def test_the_commands(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     [
         (("interpolate", "test:0", "test:1", "--steps", 3), "test:0"),
         (("traverse", "test:0", "--dim", 1, "--steps", 3), "test:0"),
+        (("traverse", "test:0", "--dim", 1, "--dim", 2, "--steps", 3), "test:0"),
         (("arithmetic", "test:0", "test:1", "test:2"), "test:2"),
     ],
 )
@@ -319,11 +322,63 @@ def test_a_command_keeps_the_rest(names: tuple, owner: str, trained: Path, tmp_p
     monkeypatch.setattr(editing, "save_strip", lambda out, images, *_: drawn.append(images))
     for part in ((), ("--hide", "0,0,8,4")):
         assert call("edit", names[0], trained, *names[1:], *part) == 0
-    free, held = (images[0, -1] if names[0] == "arithmetic" else images[0, 1:-1] for images in drawn)
+    free, held = (images[:, -1] if names[0] == "arithmetic" else images[:, 1:-1] for images in drawn)
     original = open_data("digits").batch("test", torch.tensor([int(owner.partition(":")[2])])).x[0].float()
     outside, inside = (..., slice(4, 8), slice(None)), (..., slice(0, 4), slice(None))
     assert torch.equal(held[outside], original[outside].expand_as(held[outside])) and not torch.equal(free[outside], held[outside])
     assert torch.equal(held[inside], free[inside])
+    assert call("edit", names[0], trained, *names[1:], "--hide", "0,0,8,4", "--feather", 1) == 0
+    soft = drawn[-1][:, -1] if names[0] == "arithmetic" else drawn[-1][:, 1:-1]
+    edge, further = (..., slice(3, 4), slice(None)), (..., slice(0, 3), slice(None))
+    assert torch.allclose(soft[edge], (free[edge] + original[edge]) / 2) and torch.equal(soft[further], free[further])
+
+
+def test_one_image_is_traversed_at_a_time(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for i in range(2):
+        Image.fromarray(np.full((8, 8), 100 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    assert call("edit", "traverse", trained, tmp_path, "--dim", 1) == 2
+    assert "has 2: name a file" in capfd.readouterr().err
+
+
+def test_what_the_prior_alone_knows(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A model that was told nothing and a prior that was told the class: answers for a hidden part are of the class that is named."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    hidden = (
+        "edit",
+        "inpaint",
+        run,
+        "test:0",
+        "--hide",
+        "0,0,8,7",
+        "--how",
+        "weighted",
+        "--samples",
+        64,
+        "-n",
+        40,
+        "--json",
+        "--out",
+        tmp_path / "p.png",
+    )
+    assert call(*hidden, "--class", 3) == 2 and "not trained with a condition" in capfd.readouterr().err
+    assert call("edit", "traverse", run, "test:0", "--dim", 0, "--class", 3) == 2 and "not trained with a condition" in capfd.readouterr().err
+    assert call("fit-prior", run, "--prior", "gmm", "--condition", "class", "--epochs", 0.1, "--quiet") == 0
+    capfd.readouterr()
+    spread = {}
+    for name in (None, "0", "1"):
+        assert call(*hidden, *(() if name is None else ("--class", name))) == 0, capfd.readouterr().err
+        spread[name] = told(capfd)["deviation_between_answers"]
+    assert len(set(spread.values())) == 3
+    assert spread["0"] < spread[None], "all kinds of digits differ more than one kind does"
+    assert call("edit", "traverse", run, "test:0", "--dim", 0, "--class", 3) == 2, "the model itself was told nothing"
+
+
+def test_rows_bring_their_attributes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run, picture = tmp_path / "shapes", tmp_path / "p.png"
+    options = ("--size", 16, "--recipe", "mlp", "--condition", "attributes", "--epochs", 0.5, "--precision", "fp32", "--no-report")
+    assert call("train", "shapes:100", *options, "--out", run) == 0
+    assert call("edit", "traverse", run, "test:0", "--dim", 0, "--out", picture) == 0, capfd.readouterr().err
 
 
 def test_layers_are_mixed_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

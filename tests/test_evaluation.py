@@ -255,8 +255,13 @@ def test_the_sharpness_of_reconstructions_in_closed_form() -> None:
     own = detail(x, x, spec)[0].mean().item()
     noisy = ratio(x + 25.5 * torch.randn_like(x))
     assert (noisy - 1) * own == pytest.approx(0.1**2 * 20, rel=0.05)
-    seen = torch.rand(x.shape) < 0.5
-    assert ratio(torch.where(seen, x, 0.0), seen) == pytest.approx(1.0)  # what is not observed counts as equal
+    # What is missing does not count, whatever stands there: an image of half the contrast keeps its quarter.
+    seen = torch.rand(x.shape) < 0.9
+    assert ratio(torch.where(seen, 0.5 * x + 40, 200.0), seen, torch.where(seen, x, 60.0)) == pytest.approx(0.25)
+    box = torch.ones(x.shape, dtype=torch.bool)
+    box[..., 10:] = False
+    assert torch.allclose(detail(x, x, spec, box), detail(x[..., :10], x[..., :10], spec))
+    assert math.isnan(ratio(x, torch.zeros_like(box)))
     assert math.isnan(ratio(x[..., :2], None, x[..., :2]))
 
 

@@ -196,7 +196,7 @@ def impute(
     options = run.description["data"]["options"]
     alpha = alpha or (mask is None and box is None and options.get("missing") == "alpha")
     x, seen = read_holes(paths, run.spec, options, mask=mask, alpha=alpha, box=box)
-    batch = Batch(x, seen, told(run, condition, len(x), needed=True))
+    batch = Batch(x, seen, told(run, condition, len(x), needed=run.model.condition is not None))
     return batch, editing.impute(run.model, batch, answers=answers, samples=samples, seed=derived_seed("impute", seed) >> 32)
 
 

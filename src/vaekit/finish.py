@@ -14,17 +14,18 @@ from vaekit.report import NAME, write_report
 from vaekit.run import Run
 from vaekit.training import Watcher
 from vaekit.training.order import seeded
+from vaekit.training.tune import reason
 
 
 def finish(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
-    """The pictures of a run and with `page` its report, where they are not there yet: on the GPU that it was trained on, if that has the memory."""
+    """The pictures of a run and with `page` its report, where they are not there yet: on a GPU if it was trained on one, and that has the memory."""
     made = Run(run.path, "auto" if run.description["plan"].get("device", "cpu") != "cpu" else "cpu")
     try:
         _show(made, dataset, page, watcher)
     except RuntimeError as error:  # too little memory has more than one name
         if made.device == run.device:
             raise
-        watcher.say(f"The GPU could not make the pictures ({str(error).splitlines()[0]}): the processor makes them.")
+        watcher.say(f"The GPU could not make the pictures ({reason(error)}): the processor makes them.")
         _show(run, dataset, page, watcher)
 
 

@@ -261,7 +261,7 @@ def test_the_sizes_of_a_prior_are_knobs(kind: str, form: str) -> None:
 
     def made(**knobs: float | str) -> tuple[object, ...]:
         prior = second_stage(kind, shape, size, knobs=knobs).model.prior
-        return getattr(prior, "steps", None), *(p.shape for p in prior.parameters())
+        return getattr(prior, "steps", None), getattr(prior, "heads", None), *(p.shape for p in prior.parameters())
 
     row = next(line for line in (ROOT / "docs" / "priors.md").read_text().splitlines() if line.startswith(f"| `{kind}`, {FORMS[form]} |"))
     named = dict(re.findall(r"`(\w+)=(\d+)`", row))
@@ -269,7 +269,7 @@ def test_the_sizes_of_a_prior_are_knobs(kind: str, form: str) -> None:
     assert named and made(**named) == plain
     for name, own in named.items():
         other = 2 * int(own)
-        assert made(**{name: other}) != plain or (kind, name) == ("transformer", "heads")
+        assert made(**{name: other}) != plain
         with pytest.raises(UserError, match=f"{name} is a whole number"):
             made(**{name: 1.5})
     with pytest.raises(UserError, match=rf"The prior {kind}, of {FORMS[form]}, has no knob 'size'; it has {', '.join(named)}\."):

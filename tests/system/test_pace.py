@@ -1,12 +1,15 @@
 """A run of so many minutes: its length follows the speed of its own steps, by a clock that is set by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 
 import vaekit
+from vaekit.data import Dataset
+from vaekit.output import Batch
 from vaekit.training import pace
 from vaekit.training.pace import Pace
 from vaekit.training.progress import Silent
@@ -68,3 +71,22 @@ def test_the_loop_takes_the_length_and_writes_it_down(tmp_path: Path, monkeypatc
     )
     assert run.description["plan"]["images"] == run.metrics()[-1]["images"] == 400
     assert run.metrics()[-1]["lr"] < 1e-4  # the schedule ends where the run does
+
+
+def test_augmentation_that_has_ended_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is found to be four times as long when it is past the end of its augmentation, which is then ahead of it again."""
+    given = iter([100, 100, 100, 100, 400])
+    monkeypatch.setattr(Pace, "total", lambda self, images, total, seconds: next(given, total))
+    said: list[str | None] = []
+    batch = Dataset.batch
+
+    def told(self: Dataset, split: str, rows: Any, **options: Any) -> Batch:
+        if split == "train" and "augment" in options and "epoch" in options:  # a step of the loop
+            said.append(options["augment"])
+        return batch(self, split, rows, **options)
+
+    monkeypatch.setattr(Dataset, "batch", told)
+    x = torch.randint(0, 2, (100, 1, 8, 8), dtype=torch.uint8)
+    vaekit.fit("mlp", x, validation_data=x, epochs=1, batch_size=20, scale=0.05, augment="flip", augment_until=0.5, watcher=Silent())
+    first = said.index(None)
+    assert 0 < first < 5 and len(said) == 20 and said == ["flip"] * first + [None] * (20 - first)

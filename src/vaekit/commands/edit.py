@@ -53,7 +53,7 @@ def interpolate(
     """Go from one image to another: the reconstructions of both, and what lies between them; with --mask or --hide only there, in A."""
     loaded = api.with_prior(api.load(run, device), prior)
     part = part_if_named(loaded, mask, hide, feather)
-    start, end = read(loaded, [a], class_, data), read(loaded, [b], class_, data)
+    start, end = (read(loaded, [name], class_, data, prior=True) for name in (a, b))
     path = editing.interpolate(loaded.model, start, end, steps, how, weight)
     editing.save_strip(out_, kept(start, path.images, part, feather), loaded.spec)
     figures: dict[str, Any] = {"how": how, "steps": steps}
@@ -87,6 +87,8 @@ def traverse(
     loaded = api.load(run, device)
     part = part_if_named(loaded, mask, hide, feather)
     batch = read(loaded, [image], class_, data)
+    if len(batch) > 1:
+        raise UserError(f"One image is traversed at a time, and {image} has {len(batch)}: name a file.")
     figures: dict[str, Any] = {"span": span, "steps": steps}
     if principal is None:
         images = editing.traverse(loaded.model, batch, dim or [], span, steps)[0]
@@ -96,7 +98,7 @@ def traverse(
         found = editing.principal_directions(codes, principal)
         images = editing.walk(loaded.model, batch, found, span, steps)[0]
         figures |= {"share_of_variance": _rounded(found.share), "deviations": _rounded(found.deviations)}
-    images = kept(batch, images, part, feather)
+    images = kept(batch, images.flatten(0, 1).unsqueeze(0), part, feather).view_as(images)
     editing.save_strip(out_, images, loaded.spec, spread(torch.linspace(-span, span, steps).round(decimals=2).tolist()))
     _say(figures, out_, json_)
 
@@ -124,8 +126,8 @@ def attribute(
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
     loaded = api.load(run, device)
     batch, sizes = read(loaded, images, class_, data), _numbers(strengths)
-    found = _attribute(loaded, to, since, tuple(apart or ()), yes, no, how, data, class_)
     part = part_if_named(loaded, mask, hide, feather)
+    found = _attribute(loaded, to, since, tuple(apart or ()), yes, no, how, data, class_)
     shown, _ = _along(loaded, batch, found.direction, sizes, part, feather)
     everything = torch.cat([batch.x.float().unsqueeze(1), shown], dim=1)
     editing.save_strip(out_, everything, loaded.spec, ["image", *spread(sizes)])
@@ -187,7 +189,10 @@ def arithmetic(
     result = kept(batches[2], editing.arithmetic(loaded.model, *batches), part, feather)
     own = [loaded.model.reconstruct(batch).float().cpu() for batch in batches]
     editing.save_strip(out_, torch.stack([*own, result], dim=1), loaded.spec, ["A", "- B", "+ C", "="])
-    _say({f"change_from_{name}": editing.edit_report(loaded.model, x, result)["change"] for name, x in zip("abc", batches, strict=True)}, out_, json_)
+    figures = {f"change_from_{name}": editing.edit_report(loaded.model, x, result)["change"] for name, x in zip("abc", batches, strict=True)}
+    if part is not None:
+        figures |= _rest(loaded, batches[2], result, part)
+    _say(figures, out_, json_)
 
 
 @edit.command()
@@ -211,11 +216,19 @@ def mix(
     above, below = read(loaded, [coarse], class_, data), read(loaded, [fine], class_, data)
     ends = [loaded.model.reconstruct(batch).float().cpu() for batch in (above, below)]
     counts = layers or list(range(len(loaded.model.encode(above)) + 1))
-    images = [kept(above, editing.mix(loaded.model, above, below, count), part, feather) for count in counts]
+    mixed = [editing.mix(loaded.model, above, below, count) for count in counts]
+    images = [kept(above, image, part, feather) for image in mixed]
     editing.save_strip(out_, torch.stack([ends[0], *images, ends[1]], dim=1), loaded.spec, ["coarse", *map(str, counts), "fine"])
-    _say(
-        {"layers": [{"coarse_layers": n} | editing.mix_report(image, ends[0], ends[1]) for n, image in zip(counts, images, strict=True)]}, out_, json_
-    )
+    rows: list[dict[str, Any]] = [{"coarse_layers": n} | editing.mix_report(image, ends[0], ends[1]) for n, image in zip(counts, mixed, strict=True)]
+    if part is not None:
+        rows = [row | _rest(loaded, above, image, part) for row, image in zip(rows, images, strict=True)]
+    _say({"layers": rows}, out_, json_)
+
+
+def _rest(run: Run, batch: Batch, edited: Tensor, part: Tensor) -> dict[str, Any]:
+    """What changed inside a part and outside of it."""
+    figures = editing.edit_report(run.model, batch, edited, inside=part.expand(len(batch), -1, -1, -1))
+    return {name: figures[name] for name in ("change_inside", "change_outside", "outside_same")}
 
 
 @edit.command()
@@ -241,7 +254,7 @@ def inpaint(
 ) -> None:
     """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
     loaded = api.with_prior(api.load(run, device), prior)
-    batch = read(loaded, images, class_, data)
+    batch = read(loaded, images, class_, data, prior=True)
     hidden = part_of(loaded, mask, hide).expand(len(batch), -1, -1, -1)
     found = editing.inpaint(
         loaded.model,

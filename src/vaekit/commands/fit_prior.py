@@ -26,7 +26,8 @@ def fit_prior(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="A size of this prior's networks, NAME=VALUE; may be repeated. A wrong name is answered with those that there are."
+            "--set",
+            help="What this prior alone has (docs/priors.md), NAME=VALUE; may be repeated. A wrong name is answered with those that there are.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,

@@ -8,17 +8,21 @@ from torch import Tensor
 from vaekit import api, editing
 from vaekit.data import read_images
 from vaekit.data.files import image_files
+from vaekit.data.source import SPLITS
 from vaekit.errors import UserError
 from vaekit.output import Batch
 from vaekit.run import Run
 
-SPLITS = ("train", "validation", "test")
 
+def read(run: Run, names: list[str], class_: str | None, data: str | None, *, prior: bool = False) -> Batch:
+    """Image files, folders of them and rows of the run's own data (which are now at `data`), as one batch in the form of the data.
 
-def read(run: Run, names: list[str], class_: str | None, data: str | None) -> Batch:
-    """Image files, folders of them and rows of the run's own data (which are now at `data`), as one batch in the form of the data."""
-    told = run.model.condition is not None
-    api.told(run, class_, 1)  # a class that there is not is said, whatever the images are
+    All are told `class_`, if it is given; else rows are told what they are. With `prior` it may be what the fitted prior alone knows.
+    """
+    owner = run.model.condition
+    needed = owner is not None or not prior
+    if class_ is not None:
+        api.told(run, class_, 1, needed=needed)  # one that there is not is said, whatever the images are
     parts: list[Batch] = []
     dataset = None
     for name in names:
@@ -29,10 +33,11 @@ def read(run: Run, names: list[str], class_: str | None, data: str | None) -> Ba
             if not row.isdigit() or int(row) >= size:
                 raise UserError(f"The {split} split has the images {split}:0 to {split}:{size - 1}, and not '{name}'.")
             one = dataset.batch(split, torch.tensor([int(row)]))
-            parts.append(Batch(one.x, one.mask, one.condition if told else None))
+            own = one.condition if owner is not None else None
+            parts.append(Batch(one.x, one.mask, own if class_ is None else api.told(run, class_, 1)))
             continue
         x = read_images(image_files(Path(name)), run.spec, run.description["data"]["options"])
-        parts.append(Batch(x, condition=api.told(run, class_, len(x), needed=True)))
+        parts.append(Batch(x, condition=api.told(run, class_, len(x), needed=needed)))
     if not parts:
         raise UserError("No images are given.")
     return Batch(torch.cat([p.x for p in parts]), _joined([p.mask for p in parts]), _joined([p.condition for p in parts]))

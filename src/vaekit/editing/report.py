@@ -46,6 +46,8 @@ def edit_report(
         inside: where the edit may show.
     """
     batch = Batch.of(x).to(model.device)
+    if model.condition is None:  # what is told is the fitted prior's alone
+        batch = replace(batch, condition=None)
     z, layout = vectors(model, batch)
     plain = decoded(model, z.unsqueeze(1), layout, batch.condition)[:, 0]
     after = edited.float().cpu()

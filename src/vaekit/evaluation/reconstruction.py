@@ -25,12 +25,13 @@ class Reconstructions:
     mse: Float[Tensor, "n"]
     """Squared raw units per value."""
     detail: Float[Tensor, "2 n"]
-    """The variance of the Laplacian (`laplacian_variance`), of the image and of its reconstruction; nan below 3 x 3 pixels."""
+    """The variance of the Laplacian (`laplacian_variance`), of the image and of its reconstruction; nan below 3 x 3 pixels, and where too few are
+    observed."""
 
     @property
     def sharpness(self) -> float:
         """The detail of all reconstructions over that of all images: below 1 is blur; nan for images without any."""
-        own, kept = self.detail.mean(1).tolist()
+        own, kept = self.detail.nanmean(1).tolist()
         return kept / own if own > 0 else math.nan
 
 
@@ -76,11 +77,11 @@ def ssim(
 def detail(
     x: Shaped[Tensor, "B C H W"], y: Shaped[Tensor, "B C H W"], spec: DataSpec, mask: Bool[Tensor, "B C H W"] | None = None
 ) -> Float[Tensor, "2 B"]:
-    """The variance of the Laplacian of images and of their reconstructions; values that are not observed count as equal."""
+    """The variance of the Laplacian of images and of their reconstructions, where they are observed."""
     if min(x.shape[-2:]) < SMALLEST:
         return torch.full((2, len(x)), math.nan, dtype=torch.float64)
     a, b = unit(x, spec, like=x), unit(y, spec, like=x)
-    return torch.stack([laplacian_variance(a), laplacian_variance(b if mask is None else torch.where(mask, b, a))])
+    return torch.stack([laplacian_variance(a, mask), laplacian_variance(b, mask)])
 
 
 def reconstruction_scores(

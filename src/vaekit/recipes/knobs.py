@@ -1,5 +1,6 @@
 """What a recipe or a prior alone has, by name: `--set NAME=VALUE`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ class Knobs:
 
     def __init__(self, values: Mapping[str, float | str] | None = None, asked: dict[str, Any] | None = None) -> None:
         self.values, self.asked = values or {}, {} if asked is None else asked
+        self.turned: dict[str, Any] = {}
+        """Those that are not what they are by themselves."""
 
     def __call__(self, name: str, own: Any, multiple: int = 1) -> Any:
         """The value of a knob: as it was set, or `own`, whose kind it has; a whole number is at least 1 and a multiple of `multiple`.
@@ -23,19 +26,24 @@ class Knobs:
         Raises `UserError` if it was set to something of another kind.
         """
         self.asked[name] = own
-        value = self.values.get(name, own)
+        value = self._as(own, name, self.values.get(name, own), multiple)
+        if value != own:
+            self.turned[name] = value
+        return value
+
+    def _as(self, own: Any, name: str, value: Any, multiple: int) -> Any:
         if own is None or isinstance(own, str):
             return value
         try:
             number = float(value)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{name} is a number ({own} is the recipe's own), and it is '{value}'.") from error
+            raise UserError(f"{name} is a number (by itself {own}), and it is '{value}'.") from error
         if not isinstance(own, int):
             return number
-        if number != int(number) or number < 1:
-            raise UserError(f"{name} is a whole number of at least 1 ({own} is the recipe's own), and it is {value}.")
+        if not math.isfinite(number) or number != int(number) or number < 1:
+            raise UserError(f"{name} is a whole number of at least 1 (by itself {own}), and it is {value}.")
         if number % multiple:
-            raise UserError(f"{name} is a multiple of {multiple} ({own} is the recipe's own), and it is {value}.")
+            raise UserError(f"{name} is a multiple of {multiple} (by itself {own}), and it is {value}.")
         return int(number)
 
     def refuse_others(self, whose: str) -> None:

@@ -53,7 +53,7 @@ class TwoStage(Prior):
 @dataclass(frozen=True)
 class Kind:
     """A way to fit a prior; for each form of code a function to the prior, or None. G is the width of an embedded condition, 0 for none; the sizes of
-    networks are knobs."""
+    networks, and other numbers of the kind, are knobs."""
 
     about: str
     vector: Callable[[Knobs, int, int, int], Prior] | None = None
@@ -84,10 +84,9 @@ def _two_stage(knob: Knobs, latent: int) -> TwoStage:
 
 def _full_mixture(knob: Knobs, latent: int, told: int, count: int) -> FullMixturePrior:
     components = knob("components", components_for(latent, count))
-    if components > count:
-        raise UserError(
-            f"There are {count:,} images, of the rarest class if it is told classes, and components says {components:,} Gaussians: take fewer."
-        )
+    if "components" in knob.values and components > count:
+        of = "The rarest class has" if told else "There are"
+        raise UserError(f"{of} {count:,} images, and components says {components:,} Gaussians: take fewer.")
     return FullMixturePrior(latent, components, classes=told)
 
 
@@ -108,7 +107,7 @@ KINDS: dict[str, Kind] = {
     "flow-matching": _velocity("straight", "a velocity field that carries noise to codes"),
     "diffusion": _velocity("cosine", "the same along the path of a diffusion"),
     "gmm": Kind(
-        "a mixture of up to 50 Gaussians with full covariances (for each class, if it is told the class), with a density",
+        "a mixture of Gaussians with full covariances (for each class, if it is told the class), with a density",
         _full_mixture,
         closed=True,
     ),
@@ -156,7 +155,7 @@ def second_stage(
 
     Args:
         count: how many images the codes are of, of the rarest class if the prior is told the class; it limits the parameters of a kind.
-        knobs: the sizes of this kind's networks, by name.
+        knobs: what this kind alone has, by name.
 
     Raises:
         UserError: for an unknown kind or knob, or one that does not go with these codes or with a condition.
@@ -190,7 +189,7 @@ def second_stage(
         # And what it costs, while each position teaches the same network: many small steps learn sooner.
         training = replace(training, batch_size=max(8, min(training.batch_size, 2**13 // math.prod(shape if size else shape[1:]))))
     return Recipe(
-        model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}", options={"knobs": dict(knobs)} if knobs else {}
+        model, defaults=training, start=ALL if chosen.closed else 1024, name=f"prior-{kind}", options={"knobs": knob.turned} if knob.turned else {}
     )
 
 

@@ -11,6 +11,7 @@ from vaekit.recipes import RECIPES, SETTING_OPTIONS, build_recipe
 from vaekit.report.content import Block, Command, Facts, Prose, Section
 from vaekit.report.svg import number
 from vaekit.run import Run
+from vaekit.training.options import Training
 
 TRAINING_FLAGS = (
     "epochs",
@@ -98,6 +99,7 @@ def repeat(run: Run) -> str | None:
             own = build_recipe(options["recipe"], run.spec, condition=told, **setting).defaults.to_json()
     except UserError:
         return None
+    options = Training.complete(options)
     if any(options[k] != own[k] for k in PYTHON_ONLY):
         return None
     words = ["vaekit", "train", source["source"], "--recipe", options["recipe"]]

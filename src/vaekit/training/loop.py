@@ -54,6 +54,8 @@ class Counters:
     rate_scale: float = 1.0
     averaged: int = 0
     best: float | None = None
+    plain: bool = False
+    """Whether augmentation has ended: a run of so many minutes can grow longer, and does not begin again with it."""
     seconds: float = 0.0
     """Of the steps, validation not counted."""
     start: float = 0.0
@@ -212,8 +214,9 @@ class Trainer:
         if len(local) == 0:
             return True
         fraction = position / self.total
-        changes = t.changes(fraction)
-        batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=changes, position=position * self.world + self.rank)
+        c.plain = c.plain or fraction >= t.augment_until
+        augment = None if c.plain else t.augment
+        batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=augment, position=position * self.world + self.rank)
         if self.device.type != "cpu":
             batch = batch.to(self.device)
         # Once for the encoder and the likelihood, which both take floats.

@@ -1,6 +1,7 @@
 """How a model is trained: the options of a run, with a recipe's defaults."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -65,6 +66,8 @@ class Training:
             raise UserError(f"minutes must be above 0, and it is {self.minutes}.")
         if not 0 < self.augment_until <= 1:
             raise UserError(f"augment-until is a fraction of the run, above 0 and at most 1, and it is {self.augment_until}.")
+        if self.augment_until < 1 and not self.augment:
+            raise UserError("augment-until is of an augmentation, and there is none: name some with --augment.")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema is the decay of an average, at least 0 and below 1, and it is {self.ema}.")
 
@@ -76,12 +79,13 @@ class Training:
     def names(cls) -> set[str]:
         return {f.name for f in fields(cls)}
 
+    @classmethod
+    def complete(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a run; one that the run is older than had its default."""
+        return {f.name: f.default for f in fields(cls)} | dict(options)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"betas": list(self.betas)}
-
-    def changes(self, fraction: float) -> str | None:
-        """The augmentation at this fraction of the run."""
-        return self.augment if fraction < self.augment_until else None
 
     def rate(self, fraction: float) -> float:
         """The learning rate at this fraction of the run."""

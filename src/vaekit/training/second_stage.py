@@ -110,7 +110,7 @@ def fit_prior(
         dataset: the run's data.
         kind: one of `recipes.second_stage.KINDS`; None for what suits these codes (`second_stage`).
         condition: "class" or "attributes" to tell the prior those of the data; a model that is told some has a prior that is told the same.
-        knobs: the sizes of this kind's networks, by name (`recipes.second_stage`).
+        knobs: what this kind alone has, by name (`recipes.second_stage`).
         progress: called with the number of images encoded, and how many there are.
         options: of the training (`Training`).
 
@@ -130,16 +130,17 @@ def fit_prior(
         watcher.say("The prior is of the first part of the code (the top of a ladder): the other parts keep their own.")
     held_out = codes_of(model, dataset, "validation", told, seed=1)
     draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
-    train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
+    known = None if told is None else _known(dataset, told, "train")
     condition_of: Condition | None = None
     rarest = images
-    if train.told is not None and told == "class":
+    if known is not None and told == "class":
         condition_of = ClassCondition(len(dataset.spec.classes))
-        rarest = int(torch.bincount(train.told, minlength=condition_of.classes).min()) * images // len(train.z)
-    elif train.told is not None:
-        condition_of = AttributeCondition(train.told.shape[1], marked=True, names=list(dataset.spec.attributes))
-    recipe = second_stage(kind, list(train.z.shape[1:]), train.size, condition_of, rarest, knobs)
+        rarest = int(torch.bincount(known, minlength=condition_of.classes).min())
+    elif known is not None:
+        condition_of = AttributeCondition(known.shape[1], marked=True, names=list(dataset.spec.attributes))
+    recipe = second_stage(kind, list(held_out.z.shape[1:]), held_out.size, condition_of, rarest, knobs)
     kind = recipe.name.removeprefix("prior-")
+    train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
     codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
     # Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit.
     made = [weights_of(model), dataset.fingerprint, draws, told == "class"]

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import platform
 from contextlib import nullcontext
-from dataclasses import MISSING, fields
 from typing import Any
 
 import torch
@@ -155,8 +154,7 @@ def check_machine(training: Training, trackers: tuple[str, ...]) -> None:
 
 def refuse_other(run: Run, options: dict[str, Any], afresh: str) -> None:
     """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
-    # An option that the run is older than had its default.
-    there = {f.name: f.default for f in fields(Training) if f.default is not MISSING} | run.description["options"]
+    there = Training.complete(run.description["options"])
     now = json.loads(json.dumps(options))
     for key in [*(k for k in now if k != "data"), "data"]:
         if there.get(key) != now[key]:
