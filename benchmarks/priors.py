@@ -124,6 +124,8 @@ def decoded(path: Path, n: int) -> Line:
     torch.manual_seed(0)
     batches = [data.batch("validation", rows) for rows in torch.arange(len(real.test)).split(500)]
     images = torch.cat([run.model.decode(run.model.encode(batch, sample=True)).sample() for batch in batches])
+    if data.spec.levels is not None:  # within the range of the pixels, as the samples of `vaekit quality` are
+        images = images.clamp(0, data.spec.levels - 1)
     figures, floor = ruler.measure(images)[0], ruler.floor
     measures = {k: {"value": f.value, "error": f.error, "floor": floor[k].value, "floor_error": floor[k].error} for k, f in figures.items()}
     return {"features": ruler.space.name, "compared": real.compared, "floor": f"{real.names[1]} in the samples' place", "measures": measures}
