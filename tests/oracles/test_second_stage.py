@@ -16,8 +16,10 @@ from vaekit.latents.priors.flow_matching import PATHS, FlowMatching
 from vaekit.latents.priors.full_mixture import FullMixturePrior
 from vaekit.networks import AttributeCondition, ClassCondition, Condition
 from vaekit.networks.velocity import Velocity, VelocityMLP
+from vaekit.objectives import ELBO
 from vaekit.output import Batch
 from vaekit.recipes.second_stage import FORMS, KINDS, codes_like, second_stage
+from vaekit.training.task import Task
 
 ROOT = Path(__file__).parents[2]
 MEAN, STD = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 1.0])
@@ -246,6 +248,15 @@ def test_it_draws_what_goes_with_attributes_and_without_them_what_all_codes_are_
 @pytest.mark.parametrize(("latent", "count", "name"), [(4, 1000, "gmm"), (4, 79, "flow-matching"), (600, 50_000, "flow-matching")])
 def test_few_images_and_long_codes_get_no_covariances(latent: int, count: int, name: str) -> None:
     assert second_stage(None, [latent], count=count).name == f"prior-{name}"
+
+
+def test_only_the_fit_looks_at_all_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The densities of all codes under all Gaussians at once took tens of gigabytes."""
+    sizes: list[int] = []
+    forward = Fitted.forward
+    monkeypatch.setattr(Fitted, "forward", lambda self, batch: (sizes.append(len(batch)), forward(self, batch))[1])
+    Task(second_stage("gmm", [2]).model, ELBO()).initialize(Batch(codes_like(torch.randn(3000, 2))))
+    assert sizes == [1024]
 
 
 def test_large_maps_are_taken_a_few_at_a_time() -> None:

@@ -15,6 +15,9 @@ from vaekit.output import Batch, VAEOutput
 from vaekit.part import Part
 from vaekit.penalties import Critic, Penalty
 
+START = 1024
+"""Images that an objective starts from: of more, a mixture's densities would not fit into memory."""
+
 
 @dataclass
 class Step:
@@ -118,10 +121,10 @@ class Task(nn.Module):
         return Step(loss, logs, {**out.stats, "objective": stats} if stats else out.stats, feeds)
 
     def initialize(self, batch: Batch) -> None:
-        """The data-dependent start of the model and of the objective, from one large raw batch."""
+        """The data-dependent start of the model, from one large raw batch, and of the objective, from the first `START` of it."""
         self.model.initialize(batch)
         with torch.no_grad(), evaluating(self.model):
-            self.objective.initialize(self.model(batch))
+            self.objective.initialize(self.model(batch[:START]))
 
     def post_step(self, stats: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Updates what has a state of its own after an optimizer step."""
