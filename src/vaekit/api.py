@@ -37,7 +37,7 @@ from vaekit.report import write_report
 from vaekit.run import Run
 from vaekit.saving import load_model
 from vaekit.training import Bar, Training, Watcher
-from vaekit.training.order import derived_seed, seeded
+from vaekit.training.order import derived_seed, reproducible
 from vaekit.training.second_stage import fit_prior as _fit_prior
 from vaekit.training.start import identity, start
 
@@ -116,7 +116,7 @@ def fit(
     for note in dataset.notes:
         watcher.say(note)
     seed = int(options.get("seed") or 0)
-    with seeded("init", seed):
+    with reproducible("init", seed):
         chosen = recipe_for(recipe, dataset, watcher, {k: options.get(k) for k in SETTING_OPTIONS})
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
@@ -165,7 +165,7 @@ def sample(
     """n new images of a run in raw values [n, C, H, W]; `condition` is as in `told`, `guidance` and `top` are of a fitted prior (`Fitted.sample`)."""
     if n < 1:
         raise UserError(f"The number of images is at least 1, and it is {n}.")
-    with seeded("sample", seed):
+    with reproducible("sample", seed):
         return run.model.sample(n, temperature=temperature, condition=told(run, condition, n), pixels=pixels, guidance=guidance, top=top)
 
 
@@ -310,7 +310,7 @@ def fit_prior(
     if options.get("condition") not in (None, "class", "attributes"):
         dataset.read_attributes(options["condition"])
         options["condition"] = "attributes"
-    with seeded("init", int(options.get("seed") or 0)):
+    with reproducible("init", int(options.get("seed") or 0)):
         fitted = _fit_prior(run, dataset, kind, watcher=watcher, progress=lambda done, total: watcher.reading(done, total or done), **options)
     if os.environ.get("RANK", "0") == "0":
         pictures.save(run.path / "samples-fitted.png", new_images(run, dataset))

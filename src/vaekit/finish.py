@@ -13,7 +13,7 @@ from vaekit.model import VAE
 from vaekit.report import NAME, write_report
 from vaekit.run import Run
 from vaekit.training import Watcher
-from vaekit.training.order import seeded
+from vaekit.training.order import reproducible
 from vaekit.training.tune import reason
 
 
@@ -41,7 +41,7 @@ def _show(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
 def new_images(run: Run, dataset: Dataset) -> Image:
     """A grid of 64 new images."""
     condition = conditions(run.model, dataset, dataset.index("validation")[:64])
-    with seeded("pictures"):
+    with reproducible("pictures"):
         return pictures.grid(run.model.sample(64, condition=_repeated(condition, 64)), dataset.spec)
 
 
@@ -50,7 +50,7 @@ def illustrate(run: Run, dataset: Dataset) -> None:
     model, spec = run.model, dataset.spec
     batch = dataset.batch("validation", torch.arange(min(64, dataset.size("validation"))))
     condition = batch.condition
-    with seeded("pictures"):
+    with reproducible("pictures"):
         for name, draw in {
             "samples.png": lambda: new_images(run, dataset),
             **(

@@ -23,7 +23,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 @contextmanager
-def seeded(*key: int | str) -> Iterator[None]:
+def reproducible(*key: int | str) -> Iterator[None]:
     """What is drawn within is a function of the key; the generators, a GPU's where it is in use already, are as they were afterwards."""
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=gpus):

@@ -20,6 +20,7 @@ from vaekit.latents.support import UNFITTED, supports
 from vaekit.model import VAE
 from vaekit.networks import AttributeCondition, ClassCondition, Condition
 from vaekit.output import Batch
+from vaekit.recipes.recipe import Recipe
 from vaekit.recipes.second_stage import codes_like, second_stage
 from vaekit.run import Run
 from vaekit.saving import load_model, save_model
@@ -130,23 +131,11 @@ def fit_prior(
         watcher.say("The prior is of the first part of the code (the top of a ladder): the other parts keep their own.")
     held_out = codes_of(model, dataset, "validation", told, seed=1)
     draws = max(1, min(10, CODES // images, VALUES // (images * held_out.z[0].numel())))
-    known = None if told is None else _known(dataset, told, "train")
-    condition_of: Condition | None = None
-    rarest = images
-    if known is not None and told == "class":
-        condition_of = ClassCondition(len(dataset.spec.classes))
-        rarest = int(torch.bincount(known, minlength=condition_of.classes).min())
-    elif known is not None:
-        condition_of = AttributeCondition(known.shape[1], marked=True, names=list(dataset.spec.attributes))
-    recipe = second_stage(kind, list(held_out.z.shape[1:]), held_out.size, condition_of, rarest, knobs)
+    recipe = _recipe(kind, dataset, told, held_out, knobs)
     kind = recipe.name.removeprefix("prior-")
     train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
     codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
-    # Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit.
-    made = [weights_of(model), dataset.fingerprint, draws, told == "class"]
-    if train.told is not None and told == "attributes":
-        made += [list(dataset.spec.attributes), train.told.numpy().tobytes()]
-    codes.fingerprint = digest(*made)
+    codes.fingerprint = _fingerprint(model, dataset, told, train, draws)
     # As many passes over the images, whatever the draws of each.
     training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-{told}" if told else kind))
@@ -155,14 +144,39 @@ def fit_prior(
     start(inner, recipe, codes, training, watcher, (), save_seconds, afresh=f"remove {inner.path}")
     if os.environ.get("RANK", "0") != "0":
         return inner
+    _adopt(run, model, metadata, inner, {"kind": kind, "condition": told, "table": dataset.table if told == "attributes" else None})
+    return inner
+
+
+def _recipe(kind: str | None, dataset: Dataset, told: str | None, held_out: Codes, knobs: Mapping[str, float | str] | None) -> Recipe:
+    """The prior for codes of this form, of training images of which this is known."""
+    known = None if told is None else _known(dataset, told, "train")
+    condition: Condition | None = None
+    count = dataset.size("train")
+    if known is not None and told == "class":
+        condition = ClassCondition(len(dataset.spec.classes))
+        count = int(torch.bincount(known, minlength=condition.classes).min())
+    elif known is not None:
+        condition = AttributeCondition(known.shape[1], marked=True, names=list(dataset.spec.attributes))
+    return second_stage(kind, list(held_out.z.shape[1:]), held_out.size, condition, count, knobs)
+
+
+def _fingerprint(model: VAE, dataset: Dataset, told: str | None, train: Codes, draws: int) -> str:
+    """Which codes these are is told by what they are made of: another machine computes other last bits, and goes on with the same fit."""
+    made = [weights_of(model), dataset.fingerprint, draws, told == "class"]
+    if train.told is not None and told == "attributes":
+        made += [list(dataset.spec.attributes), train.told.numpy().tobytes()]
+    return digest(*made)
+
+
+def _adopt(run: Run, model: VAE, metadata: Mapping[str, Any], inner: Run, about: dict[str, Any]) -> None:
+    """Makes the prior that was fitted in `inner` the sampler of the run's model, and says so in its description."""
     fitted: Fitted = load_model(inner.final)[0]
     whole = VAE(model.encoder, model.latent, model.decoder, model.likelihood, model.condition, fitted, model.sees_mask)
     save_model(run.final, whole, **{k: v for k, v in metadata.items() if k not in ("format", "version", "spec")})
     run.__dict__.pop("model", None)
     run.chosen = None
-    about = {"kind": kind, "condition": told, "table": dataset.table if told == "attributes" else None, "run": str(inner.path.relative_to(run.path))}
-    run.describe(prior={**about, "weights": weights_of(fitted)})
-    return inner
+    run.describe(prior={**about, "run": str(inner.path.relative_to(run.path)), "weights": weights_of(fitted)})
 
 
 def _told(model: VAE, dataset: Dataset, condition: str | None, attributes: tuple[str, ...]) -> str | None:
