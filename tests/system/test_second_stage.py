@@ -272,3 +272,7 @@ def test_another_fit_into_the_same_folder(runs: Path, tmp_path: Path) -> None:
     api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, watcher=Silent())
     with pytest.raises(UserError, match=r"another value of --epochs .*: remove .*gmm, or repeat its options"):
         api.fit_prior(tmp_path / "flat", "gmm", epochs=0.2, watcher=Silent())
+    own = len(vaekit.load(tmp_path / "flat").model.sampler.prior.means)
+    api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, knobs={"components": str(own)}, watcher=Silent())  # its own number: the same fit
+    with pytest.raises(UserError, match=r"another value of --set \(it was None, now components=2\): remove .*gmm, or repeat its options"):
+        api.fit_prior(tmp_path / "flat", "gmm", epochs=0.1, knobs={"components": 2}, watcher=Silent())

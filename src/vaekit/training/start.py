@@ -159,5 +159,12 @@ def refuse_other(run: Run, options: dict[str, Any], afresh: str) -> None:
     for key in [*(k for k in now if k != "data"), "data"]:
         if there.get(key) != now[key]:
             name = "the data" if key == "data" else "--set" if key == "knobs" else f"--{key.replace('_', '-')}"
-            figures = "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {there.get(key)}, now {now[key]})"
+            figures = (
+                "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {_said(there.get(key))}, now {_said(now[key])})"
+            )
             raise UserError(f"{run.path} holds a run with another value of {name}{figures}: {afresh}, or repeat its options to resume it.")
+
+
+def _said(value: Any) -> str:
+    """An option as it is typed."""
+    return " ".join(f"{name}={v}" for name, v in value.items()) if isinstance(value, dict) else str(value)
