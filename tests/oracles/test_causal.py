@@ -10,10 +10,10 @@ from vaekit.likelihoods import Bernoulli, Causal, Gaussian, Mixture
 from vaekit.model import total_log_prob
 
 
-def binary(height: int = 2, width: int = 3, reach: int = 2) -> tuple[Causal, torch.Tensor]:
+def binary(height: int = 2, width: int = 3, reach: int = 2, layers: int = 0) -> tuple[Causal, torch.Tensor]:
     """A likelihood whose correction is not zero, and parameters for one image."""
     torch.manual_seed(0)
-    likelihood = Causal(Bernoulli(), 1, context=3, reach=reach, width=8)
+    likelihood = Causal(Bernoulli(), 1, context=3, reach=reach, width=8, layers=layers)
     for parameter in likelihood.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return likelihood, torch.randn(1, likelihood.channels(1), height, width)
@@ -23,8 +23,9 @@ def every(height: int, width: int) -> torch.Tensor:
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=height * width))).view(-1, 1, height, width)
 
 
-def test_probabilities_of_all_images_sum_to_one() -> None:
-    likelihood, params = binary(3, 3)
+@pytest.mark.parametrize("layers", [0, 2])
+def test_probabilities_of_all_images_sum_to_one(layers: int) -> None:
+    likelihood, params = binary(3, 3, reach=1, layers=layers)
     images = every(3, 3)
     px = likelihood(params.expand(len(images), -1, -1, -1))
     log_p = total_log_prob(px, images)
@@ -47,8 +48,9 @@ def test_probabilities_of_all_grey_images_sum_to_one() -> None:
     assert (log_p - independent).abs().max() > 0.1, "The correction does nothing: the test would prove nothing."
 
 
-def test_draws_and_the_mean_have_the_distribution_that_the_log_probability_says() -> None:
-    likelihood, params = binary()
+@pytest.mark.parametrize("layers", [0, 2])
+def test_draws_and_the_mean_have_the_distribution_that_the_log_probability_says(layers: int) -> None:
+    likelihood, params = binary(layers=layers)
     images = every(2, 3)
     p = total_log_prob(likelihood(params.expand(64, -1, -1, -1)), images).exp()
     n = 20_000
@@ -77,8 +79,39 @@ def test_a_pixel_hears_of_those_before_it_alone_and_within_reach(reach: int) -> 
     assert torch.equal(moved, expected)
 
 
-def test_it_starts_as_the_plain_likelihood() -> None:
-    likelihood = Causal(Bernoulli(), 1)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_masked_convolutions_hear_of_pixels_before_alone_and_farther(layers: int) -> None:
+    likelihood, _ = binary(reach=1, layers=layers)
+    params, x = torch.randn(1, likelihood.channels(1), 12, 15), torch.randint(0, 2, (1, 1, 12, 15)).float()
+    before = likelihood(params).log_prob(x)
+    changed = x.clone()
+    changed[:, :, 4, 7] = 1 - changed[:, :, 4, 7]
+    moved = (likelihood(params).log_prob(changed) != before)[0, 0].nonzero()
+    after = [(i, j) for i, j in moved.tolist() if (i, j) != (4, 7)]
+    assert all(i > 4 or (i == 4 and j > 7) for i, j in after)
+    sides = [1 + sum(1 + k % 2 for k in range(layers))] * 3
+    assert [max(i for i, _ in after) - 4, max(j for _, j in after) - 7, 7 - min(j for _, j in after)] == sides
+
+
+@pytest.mark.parametrize(("reach", "layers"), [(2, 0), (1, 1), (2, 3)])
+def test_a_walk_says_of_each_pixel_what_all_at_once_says(reach: int, layers: int) -> None:
+    torch.manual_seed(0)
+    likelihood = Causal(Mixture(2, channels=2), 2, context=2, reach=reach, width=8, layers=layers)
+    for parameter in likelihood.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.randint(0, 256, (3, 2, 5, 6)).float()
+    px = likelihood(torch.randn(3, likelihood.channels(2), 5, 6))
+    walk, together = px._begin(), px.log_prob(x)
+    for i in range(5):
+        for j in range(6):
+            pixel = x[:, :, i : i + 1, j : j + 1]
+            torch.testing.assert_close(walk.at(i, j).log_prob(pixel), together[:, :, i : i + 1, j : j + 1], rtol=1e-4, atol=1e-4)
+            walk.put(i, j, pixel)
+
+
+@pytest.mark.parametrize("layers", [0, 3])
+def test_it_starts_as_the_plain_likelihood(layers: int) -> None:
+    likelihood = Causal(Bernoulli(), 1, layers=layers)
     params, x = torch.randn(3, likelihood.channels(1), 5, 5), torch.randint(0, 2, (3, 1, 5, 5)).float()
     torch.testing.assert_close(likelihood(params).log_prob(x), Bernoulli()(params[:, :1]).log_prob(x))
     bias = likelihood.bias(x)

@@ -15,6 +15,8 @@ from types import CodeType
 import pytest
 import torch
 
+from vaekit.training.processes import joined
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "vaekit"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
@@ -78,6 +80,12 @@ def test_two_trainings_in_one_script(tmp_path: Path) -> None:
     result = torchrun(2, "-m", "tests.system.two_trainings", str(tmp_path))
     assert result.returncode == 0, result.stderr[-3000:]
     assert all((tmp_path / name / "model.safetensors").exists() for name in ("one", "two")) and list((tmp_path / "two" / "priors").iterdir())
+
+
+def test_two_trainings_of_different_precision_in_one_script() -> None:
+    """As fp16 after fp32 on a GPU: Accelerate shares its state among all that it makes."""
+    for precision in ("no", "bf16", "no"):
+        assert joined(cpu=True, mixed_precision=precision).mixed_precision == precision
 
 
 def test_ranks_draw_different_noise() -> None:

@@ -1,16 +1,22 @@
 """Pixels one after the other: each given the code and the pixels above it and to its left."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.nn import functional as F
 
-Conditional = Callable[[Float[Tensor, "N P h w"], Float[Tensor, "N C h2 w2"]], Distribution]
-"""(params at some places, the network input there and r more above, to the left and to the right) -> the distribution of those pixels."""
+
+class Walk(Protocol):
+    """The way through the pixels of N images in the order of reading."""
+
+    def at(self, i: int, j: int) -> Distribution:
+        """Of the pixel [N,C,1,1] in row i and column j, given the values that were put before it."""
+
+    def put(self, i: int, j: int, value: Float[Tensor, "N C 1 1"]) -> None:
+        """The raw value that this pixel has."""
 
 
 class CausalPixels(Distribution):
@@ -20,11 +26,9 @@ class CausalPixels(Distribution):
     one draw of the pixels, an unbiased estimate of it, and two calls differ.
 
     Args:
-        params: [N,P,H,W], of the decoder.
-        conditional: see `Conditional`.
-        units: raw values -> network input; 0 stands for what is outside of the image.
-        reach: r.
-        channels: C.
+        given: raw values [N,C,H,W] -> the distribution of every pixel, given those before it.
+        walk: begins a walk through the pixels.
+        shape: (N, C, H, W).
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -32,18 +36,13 @@ class CausalPixels(Distribution):
     """A pixel's probability needs the pixels before it: none may be missing."""
 
     def __init__(
-        self, params: Float[Tensor, "N P H W"], conditional: Conditional, units: Callable[[Tensor], Tensor], reach: int, channels: int
+        self, given: Callable[[Float[Tensor, "N C H W"]], Distribution], walk: Callable[[], Walk], shape: Sequence[int], device: torch.device
     ) -> None:
-        n, _, height, width = params.shape
-        super().__init__(torch.Size((n, channels, height, width)), validate_args=False)
-        self.params, self.conditional, self.units, self.reach = params, conditional, units, reach
+        super().__init__(torch.Size(shape), validate_args=False)
+        self._given, self._begin, self._device = given, walk, device
 
     def log_prob(self, value: Float[Tensor, "N C H W"]) -> Float[Tensor, "N #C H W"]:
         return self._given(value).log_prob(value)
-
-    def _given(self, value: Float[Tensor, "N C H W"]) -> Distribution:
-        """The distribution of every pixel, given those of `value` before it."""
-        return self.conditional(self.params, F.pad(self.units(value), (self.reach, self.reach, self.reach, 0)))
 
     @property
     def mean(self) -> Float[Tensor, "N C H W"]:
@@ -62,13 +61,11 @@ class CausalPixels(Distribution):
     @torch.no_grad()
     def _walk(self, choose: Callable[[Any], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Goes through the pixels in order: `choose` gives the value of each and what else is kept of it. Both [N,C,H,W]."""
-        x = torch.zeros(self.batch_shape, device=self.params.device)
-        kept, r = torch.zeros_like(x), self.reach
-        known = F.pad(x, (r, r, r, 0))
+        x = torch.zeros(self.batch_shape, device=self._device)
+        kept, walk = torch.zeros_like(x), self._begin()
         for i in range(x.shape[2]):
             for j in range(x.shape[3]):
-                px = self.conditional(self.params[:, :, i : i + 1, j : j + 1], known[:, :, i : i + r + 1, j : j + 2 * r + 1])
-                value, keep = choose(px)
+                value, keep = choose(walk.at(i, j))
                 x[:, :, i, j], kept[:, :, i, j] = value[:, :, 0, 0], keep[:, :, 0, 0]
-                known[:, :, i + r, j + r] = self.units(value)[:, :, 0, 0]
+                walk.put(i, j, value)
         return x, kept

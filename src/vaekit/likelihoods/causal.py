@@ -23,11 +23,12 @@ class Causal(Likelihood):
     r"""p(x|z) = prod_i p(x_i | z, x_<i): what the decoder says of a pixel is corrected by what the pixels above it and to its left turned out to be.
 
     The pixel's own likelihood takes the sum of the decoder's parameters and of a small network's: a convolution of the (2r+1) x (r+1) pixels around
-    it that come before it, the decoder's context beside them, then residual 1x1 convolutions. It sees r pixels far and no farther, so that texture
-    is left to it, and all else to the code (the "lossy" autoencoder of Chen et al.). The correction starts at zero.
+    it that come before it, the decoder's context beside them, then residual 1x1 convolutions, then residual masked ones. It sees r pixels far, and
+    each masked convolution 1 or 2 in turn farther: texture is left to it, and all else to the code (the "lossy" autoencoder of Chen et al.). The
+    correction starts at zero.
 
     Raises:
-        UserError: for a reach below 1, and for a pixel likelihood with the optimal sigma, which is a mean over pixels on their own.
+        UserError: for sizes that are none, and for a pixel likelihood with the optimal sigma, which is a mean over pixels on their own.
 
     References:
         PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), section 3, https://arxiv.org/abs/1611.05013
@@ -40,29 +41,32 @@ class Causal(Likelihood):
         context: channels that the decoder hands to the network, beside the pixel's own parameters.
         reach: r.
         width: channels of the network.
-        blocks: residual blocks of it.
+        blocks: residual blocks of 1x1 convolutions.
+        layers: residual masked convolutions after them (`MaskedConvolution`), 1 and 2 pixels wide in turn.
     """
 
     kind: ClassVar[Literal["pmf", "density", "bound", "energy"]] = "pmf"
     """That of the pixel."""
-    sizes: ClassVar[dict[str, int]] = {"context": 8, "reach": 3, "width": 32, "blocks": 1}
+    sizes: ClassVar[dict[str, int]] = {"context": 8, "reach": 3, "width": 32, "blocks": 1, "layers": 0}
     """What its network may be given, by `for_data` too: what is usual."""
 
-    def __init__(self, pixel: Likelihood, channels: int, context: int = 8, reach: int = 3, width: int = 32, blocks: int = 1) -> None:
+    def __init__(self, pixel: Likelihood, channels: int, context: int = 8, reach: int = 3, width: int = 32, blocks: int = 1, layers: int = 0) -> None:
         super().__init__()
         if isinstance(pixel, (Gaussian, Laplace)) and pixel.noise.mode == "optimal":
             raise UserError("Pixels that know of each other go with a learned or a fixed sigma, and not with the optimal one.")
         self.kind = pixel.kind  # type: ignore[misc]
         if reach < 1:
             raise UserError(f"The reach is at least one pixel, and not {reach}.")
-        if width < 1 or context < 0 or blocks < 0:
-            raise UserError(f"The causal network has a width of at least 1, not {width}, and no negative context ({context}) or blocks ({blocks}).")
+        if width < 1 or min(context, blocks, layers) < 0:
+            sizes = f"context ({context}), blocks ({blocks}) or layers ({layers})"
+            raise UserError(f"The causal network has a width of at least 1, not {width}, and no negative {sizes}.")
         self.pixel, self.image_channels, self.context, self.reach = pixel, channels, context, reach
         self.own = pixel.channels(channels)
         self.before = nn.Parameter(torch.empty(width, channels, reach + 1, 2 * reach + 1))
         nn.init.kaiming_uniform_(self.before, a=5**0.5)
         self.told = nn.Conv2d(self.own + context, width, 1)
         self.blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, width, 1)) for _ in range(blocks)])
+        self.layers = nn.ModuleList([MaskedConvolution(width, 1 + i % 2) for i in range(layers)])
         self.head = nn.Conv2d(width, self.own, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -90,13 +94,26 @@ class Causal(Likelihood):
         return self.pixel.target(x)
 
     def forward(self, params: Float[Tensor, "N P H W"]) -> CausalPixels:
-        return CausalPixels(params, self._conditional, self.input, self.reach, self.image_channels)
+        n, _, height, width = params.shape
+        shape = (n, self.image_channels, height, width)
+        return CausalPixels(lambda x: self._everywhere(params, x), lambda: _Walk(self, params), shape, params.device)
 
-    def _conditional(self, params: Float[Tensor, "N P h w"], known: Float[Tensor, "N C h2 w2"]) -> torch.distributions.Distribution:
+    def _everywhere(self, params: Float[Tensor, "N P H W"], x: Float[Tensor, "N C H W"]) -> torch.distributions.Distribution:
+        """The distribution of every pixel of an image, given those before it."""
+        known = F.pad(self.input(x), (self.reach, self.reach, self.reach, 0))
         told = self.told(params.float())
-        h = told + F.conv2d(laid_out(known, told), self.before * self.mask)
+        h = self._mixed(told + F.conv2d(laid_out(known, told), self.before * self.mask))
+        for layer in self.layers:
+            h = h + layer(F.silu(h))
+        return self._pixels(params, h)
+
+    def _mixed(self, h: Float[Tensor, "N W h w"]) -> Float[Tensor, "N W h w"]:
+        """The blocks, in which each place is on its own."""
         for block in self.blocks:
             h = h + block(F.silu(h))
+        return h
+
+    def _pixels(self, params: Float[Tensor, "N P h w"], h: Float[Tensor, "N W h w"]) -> torch.distributions.Distribution:
         return self.pixel(params[:, : self.own].float() + self.head(F.silu(h)).float())
 
     def initialize(self, x: Shaped[Tensor, "B C H W"]) -> None:
@@ -107,3 +124,57 @@ class Causal(Likelihood):
         """The pixel's own, and zero for the context."""
         own = self.pixel.bias(x)
         return None if own is None else torch.cat([own, own.new_zeros(self.context, *own.shape[1:])])
+
+
+class MaskedConvolution(nn.Module):
+    """A 3x2 convolution with bias 0 of a place, the one on its left, and the three above them, `step` places apart; zero at the start.
+
+    References: Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328; the steps are those
+        of Multi-Scale Context Aggregation by Dilated Convolutions (Yu, Koltun, 2015), https://arxiv.org/abs/1511.07122
+    """
+
+    mask: Tensor
+
+    def __init__(self, width: int, step: int) -> None:
+        super().__init__()
+        self.step = step
+        self.conv = nn.Conv2d(width, width, (2, 3), dilation=step, bias=False)
+        nn.init.zeros_(self.conv.weight)
+        self.register_buffer("mask", torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]), persistent=False)
+
+    @property
+    def weight(self) -> Float[Tensor, "W W 2 3"]:
+        return self.conv.weight * self.mask
+
+    def padded(self, h: Float[Tensor, "N W H V"]) -> Float[Tensor, "N W H2 V2"]:
+        return F.pad(h, (self.step, self.step, self.step, 0))
+
+    def forward(self, h: Float[Tensor, "N W H V"]) -> Float[Tensor, "N W H V"]:
+        return F.conv2d(self.padded(h), self.weight, dilation=self.step)
+
+
+class _Walk:
+    """The causal network at one pixel after the other: what its layers take of those before is kept."""
+
+    def __init__(self, network: Causal, params: Float[Tensor, "N P H W"]) -> None:
+        self.network, self.params = network, params
+        self.told = network.told(params.float())
+        n, _, height, width = params.shape
+        self.known = self.told.new_zeros(n, network.image_channels, height + network.reach, width + 2 * network.reach)
+        self.before = network.before * network.mask
+        self.weights = [layer.weight for layer in network.layers]
+        self.taken = [layer.padded(torch.zeros_like(self.told)) for layer in network.layers]
+
+    def at(self, i: int, j: int) -> torch.distributions.Distribution:
+        network, r = self.network, self.network.reach
+        seen = F.conv2d(self.known[:, :, i : i + r + 1, j : j + 2 * r + 1], self.before)
+        h = network._mixed(self.told[:, :, i : i + 1, j : j + 1] + seen)
+        for layer, weight, taken in zip(network.layers, self.weights, self.taken, strict=True):
+            s = layer.step
+            taken[:, :, i + s, j + s] = F.silu(h)[:, :, 0, 0]
+            h = h + F.conv2d(taken[:, :, i : i + s + 1 : s, j : j + 2 * s + 1 : s], weight)
+        return network._pixels(self.params[:, :, i : i + 1, j : j + 1], h)
+
+    def put(self, i: int, j: int, value: Float[Tensor, "N C 1 1"]) -> None:
+        r = self.network.reach
+        self.known[:, :, i + r, j + r] = self.network.input(value)[:, :, 0, 0]

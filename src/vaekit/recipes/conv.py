@@ -53,15 +53,19 @@ def dimensions(s: Setting) -> int:
     return s.latent or (40 if s.data.dimensions <= 1024 else 128)
 
 
-def conv_vae(s: Setting, code: Callable[[int, int], Latent] | None = None, width: int | None = None) -> VAE:
-    """These networks around a latent (a flat Gaussian if none is given); `width` is what the decoder takes, if that is not D."""
+def conv_vae(
+    s: Setting, code: Callable[[int, int], Latent] | None = None, width: int | None = None, shortcut: bool = True, causal_layers: int = 0
+) -> VAE:
+    """These networks around a latent (a flat Gaussian if none is given); `width` is what the decoder takes, if that is not D. `shortcut` is the dense
+    path of small images, `causal_layers` the recipe's own knob of that name.
+    """
     pixels, latent = s.data.dimensions, dimensions(s)
     options: dict[str, Any] = {
         "widths": [s.wide(24 * 2**i) for i in range(stages(s, patch=2, smallest=4))],
         "blocks": s.deep(1),
         "patch": 2,
         "dense": s.wide(256),
-        "shortcut": s.wide(300) if pixels <= 4096 else 0,
+        "shortcut": s.wide(300) if shortcut and pixels <= 4096 else 0,
     }
     return s.vae(
         latent,
@@ -69,6 +73,7 @@ def conv_vae(s: Setting, code: Callable[[int, int], Latent] | None = None, width
         lambda output, condition: ResNetDecoder(width or latent, output, condition=condition, **options),
         None if code is None else lambda features: code(features, latent),
         sigma="optimal",
+        causal_layers=causal_layers,
     )
 
 

@@ -21,7 +21,8 @@ class Knobs:
         """Those that are not what they are by themselves."""
 
     def __call__(self, name: str, own: Any, multiple: int = 1) -> Any:
-        """The value of a knob: as it was set, or `own`, whose kind it has; a whole number is at least 1 and a multiple of `multiple`.
+        """The value of a knob: as it was set, or `own`, whose kind it has. A whole number is a multiple of `multiple`, and at least 1 (0, where that
+        is its own).
 
         Raises `UserError` if it was set to something of another kind.
         """
@@ -40,8 +41,8 @@ class Knobs:
             raise UserError(f"{name} is a number (by itself {own}), and it is '{value}'.") from error
         if not isinstance(own, int):
             return number
-        if not math.isfinite(number) or number != int(number) or number < 1:
-            raise UserError(f"{name} is a whole number of at least 1 (by itself {own}), and it is {value}.")
+        if not math.isfinite(number) or number != int(number) or number < min(own, 1):
+            raise UserError(f"{name} is a whole number of at least {min(own, 1)} (by itself {own}), and it is {value}.")
         if number % multiple:
             raise UserError(f"{name} is a multiple of {multiple} (by itself {own}), and it is {value}.")
         return int(number)

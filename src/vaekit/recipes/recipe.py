@@ -153,13 +153,14 @@ class Setting:
         decoder: Callable[[list[int], int], Decoder],
         code: Callable[[int], Latent] | None = None,
         sigma: float | str | None = None,
+        causal_layers: int = 0,
     ) -> VAE:
         """A VAE for this data: `encoder(condition)`, `decoder([P, H, W], condition)`, `code(features)` (a flat Gaussian if none is given).
 
-        `sigma` is the recipe's own choice, where the likelihood has one.
+        `sigma` and `causal_layers` are the recipe's own choice, where the likelihood has them.
         """
         own = self if sigma is None else self.with_sigma(sigma)
-        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma, **self._likelihood_knobs())
+        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma, **self._likelihood_knobs(causal_layers))
         channels, height, width = self.data.shape
         condition = self.embedding()
         embedded = 0 if condition is None else condition.features
@@ -167,9 +168,10 @@ class Setting:
         flat = code(net.features) if code else Flat(DiagonalGaussian(net.features, latent), StandardNormal([latent]))
         return VAE(net, flat, decoder([likelihood.channels(channels), height, width], embedded), likelihood, condition)
 
-    def _likelihood_knobs(self) -> dict[str, Any]:
+    def _likelihood_knobs(self, layers: int) -> dict[str, Any]:
         """The sizes of the causal likelihood's network, which are knobs of any recipe that has it: `causal_width` and so on."""
-        return {k: self.knob(f"causal_{k}", own) for k, own in likelihoods.Causal.sizes.items()} if self.likelihood == "causal" else {}
+        own = likelihoods.Causal.sizes | {"layers": layers}
+        return {k: self.knob(f"causal_{k}", v) for k, v in own.items()} if self.likelihood == "causal" else {}
 
 
 SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition", "asked"))

@@ -10,7 +10,9 @@ def joined(**options: Any) -> Any:
     # Its functions have the process group as a default. Imported by DistributedDataParallel, they would hold the group, and its threads, to the end.
     import torch.distributed.nn  # noqa: F401
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state()  # one training in fp16 may follow one that is not
     atexit.unregister(_close)
     atexit.register(_close)
     return Accelerator(**options)
