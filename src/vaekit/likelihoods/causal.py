@@ -127,10 +127,12 @@ class Causal(Likelihood):
 
 
 class MaskedConvolution(nn.Module):
-    """A 3x2 convolution with bias 0 of a place, the one on its left, and the three above them, `step` places apart; zero at the start.
+    """A convolution without bias of a place, the one on its left, and the three above them, `step` places apart; zero at the start.
 
-    References: Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328; the steps are those
-        of Multi-Scale Context Aggregation by Dilated Convolutions (Yu, Koltun, 2015), https://arxiv.org/abs/1511.07122
+    What is masked is a whole column of the kernel's matrix, which stays zero in an orthogonal step (`Muon`).
+
+    References: Pixel Recurrent Neural Networks (van den Oord et al., 2016), section 3.4, https://arxiv.org/abs/1601.06759; the steps are those of
+        Multi-Scale Context Aggregation by Dilated Convolutions (Yu, Koltun, 2015), https://arxiv.org/abs/1511.07122
     """
 
     mask: Tensor
@@ -162,15 +164,14 @@ class _Walk:
         n, _, height, width = params.shape
         self.known = self.told.new_zeros(n, network.image_channels, height + network.reach, width + 2 * network.reach)
         self.before = network.before * network.mask
-        self.weights = [layer.weight for layer in network.layers]
-        self.taken = [layer.padded(torch.zeros_like(self.told)) for layer in network.layers]
+        layers = [layer for layer in network.layers if isinstance(layer, MaskedConvolution)]
+        self.layers = [(layer.step, layer.weight, layer.padded(torch.zeros_like(self.told))) for layer in layers]
 
     def at(self, i: int, j: int) -> torch.distributions.Distribution:
         network, r = self.network, self.network.reach
         seen = F.conv2d(self.known[:, :, i : i + r + 1, j : j + 2 * r + 1], self.before)
         h = network._mixed(self.told[:, :, i : i + 1, j : j + 1] + seen)
-        for layer, weight, taken in zip(network.layers, self.weights, self.taken, strict=True):
-            s = layer.step
+        for s, weight, taken in self.layers:
             taken[:, :, i + s, j + s] = F.silu(h)[:, :, 0, 0]
             h = h + F.conv2d(taken[:, :, i : i + s + 1 : s, j : j + 2 * s + 1 : s], weight)
         return network._pixels(self.params[:, :, i : i + 1, j : j + 1], h)

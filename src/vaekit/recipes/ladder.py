@@ -17,11 +17,11 @@ PATCH = 2
     year=2016,
     paper="Ladder Variational Autoencoders (Sonderby et al.), with the residual posteriors of NVAE (Vahdat, Kautz, 2020)",
     url="https://arxiv.org/abs/1602.02282",
-    good_for="the best likelihood and the sharpest samples here: layers of latents from coarse to fine, for about twice the time of conv",
+    good_for="the best likelihood within minutes, with layers of latents from coarse to fine, for about twice the time of conv",
 )
 def ladder(s: Setting) -> Recipe:
     """A vector at the top, then maps of latents below it, each told what is above. The top decides what the image is of, the maps where its details
-    lie, and each layer has its own divergence. It is the model for the best likelihood.
+    lie, and each layer has its own divergence.
     """
     binary = s.data.levels == 2
     groups, channels = s.knob("groups", 2), s.knob("channels", 8)
