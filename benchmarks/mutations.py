@@ -74,6 +74,20 @@ MUTATIONS = (
         "tests/oracles/test_causal.py",
     ),
     Mutation(
+        "causal pixels: a layer sees to the right",
+        "likelihoods/causal.py",
+        "[1.0, 1.0, 0.0]",
+        "[1.0, 1.0, 1.0]",
+        "tests/oracles/test_causal.py",
+    ),
+    Mutation(
+        "causal pixels: a walk reads the wrong row above",
+        "likelihoods/causal.py",
+        "[(i + 1) % (s + 1), i % (s + 1)]",
+        "[i % (s + 1), i % (s + 1)]",
+        "tests/oracles/test_causal.py",
+    ),
+    Mutation(
         "flow matching: the velocity's sign",
         "latents/priors/flow_matching.py",
         "return (1 - t, -one), (t, one)",

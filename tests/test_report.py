@@ -130,8 +130,11 @@ def test_the_command_repeats_the_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     for wanted in ("--clip 150", "--beta 2.5", "--lr 0.004", "--seed 3", "--binarize", "--limit 120"):
         assert wanted in told
     assert "--optimizer" not in told, "what is the recipe's own is left out"
-    # A model made by hand has no command.
     description = json.loads(before)
+    # The recipe of now has another network than the run's.
+    (tmp_path / "run" / "run.json").write_text(json.dumps(description | {"parameters": description["parameters"] - 1}))
+    assert repeat(Run(folder)) is None
+    # A model made by hand has no command.
     description["options"]["recipe"] = "custom"
     (tmp_path / "run" / "run.json").write_text(json.dumps(description))
     assert repeat(Run(folder)) is None

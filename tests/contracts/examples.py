@@ -76,7 +76,7 @@ EXAMPLES = {
     "DiagonalGaussian": lambda: DiagonalGaussian(8, 3),
     "StandardNormal": lambda: StandardNormal([2]),
     "Bernoulli": Bernoulli,
-    "Causal": lambda: Causal(Mixture(2, channels=2), 2, context=2, width=4),
+    "Causal": lambda: Causal(Mixture(2, channels=2), 2, context=2, width=4, layers=1),
     "Categorical": lambda: Categorical(levels=5),
     "ContinuousBernoulli": lambda: ContinuousBernoulli(levels=256),
     "Gaussian": lambda: Gaussian(channels=2),

@@ -222,5 +222,9 @@ def test_a_knob_that_the_recipe_lacks_is_refused() -> None:
 def test_the_causal_network_has_knobs_where_there_is_one() -> None:
     likelihood = build_recipe("conv", spec_of([1, 12, 12]), likelihood="causal", knobs={"causal_width": 16, "causal_reach": 4}).model.likelihood
     assert list(likelihood.before.shape) == [16, 1, 5, 9] and likelihood.context == 8 and len(likelihood.blocks) == 1
+    bare = build_recipe("pixel-vae", spec_of([1, 12, 12]), knobs={"causal_layers": 0, "causal_blocks": 0, "causal_context": 0}).model.likelihood
+    assert len(bare.layers) == len(bare.blocks) == bare.context == 0
+    with pytest.raises(UserError, match="causal_reach is a whole number of at least 1"):
+        build_recipe("conv", spec_of([1, 12, 12]), likelihood="causal", knobs={"causal_reach": 0})
     with pytest.raises(UserError, match="has no knob 'causal_width'"):
         build_recipe("conv", spec_of([1, 12, 12]), knobs={"causal_width": 16})

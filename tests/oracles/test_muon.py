@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tests.contracts.examples import spec_of
 from vaekit.errors import UserError
+from vaekit.likelihoods.causal import MaskedConvolution
 from vaekit.networks.blocks import GatedDense
 from vaekit.recipes import build_recipe
 from vaekit.training import Training
@@ -172,3 +173,16 @@ def test_weights_that_are_computed_or_frozen_are_left_alone_and_there_may_be_not
     before = plain.weight.detach().clone()
     optimizer.step()
     assert not torch.equal(plain.weight, before)
+
+
+def test_masked_columns_of_a_kernel_stay_zero() -> None:
+    """Whole columns of its matrix: their gradient is zero, and an orthogonal step keeps to the space of the others."""
+    layer = MaskedConvolution(16, 1)
+    assert hidden_matrices(layer) == {layer.conv.weight: 1}
+    optimizer = make_optimizer(layer, Training(optimizer="muon", lr=0.1, weight_decay=0.1))
+    x = torch.randn(2, 16, 5, 5, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        (layer(x) - x).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert (layer.conv.weight[:, :, 1, 2] == 0).all() and (layer.conv.weight[:, :, 0] != 0).all()

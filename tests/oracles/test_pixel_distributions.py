@@ -269,7 +269,7 @@ from vaekit.data.spec import DataSpec
 from vaekit.likelihoods import LIKELIHOODS, for_data
 for name in LIKELIHOODS:
     levels = 2 if name == "bernoulli" else 256
-    likelihood = for_data(name, DataSpec("pixels", (3, 4, 5), levels))
+    likelihood = for_data(name, DataSpec("pixels", (3, 4, 5), levels), layers=2 if name == "causal" else None)
     x = torch.randint(0, levels, (2, 3, 4, 5)).byte()
     params = torch.randn(2, likelihood.channels(3), 4, 5, requires_grad=True)
     def loss(params, x):

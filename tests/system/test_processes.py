@@ -82,7 +82,7 @@ def test_two_trainings_in_one_script(tmp_path: Path) -> None:
     assert all((tmp_path / name / "model.safetensors").exists() for name in ("one", "two")) and list((tmp_path / "two" / "priors").iterdir())
 
 
-def test_two_trainings_of_different_precision_in_one_script() -> None:
+def test_trainings_of_different_precision_join_in_one_script() -> None:
     """As fp16 after fp32 on a GPU: Accelerate shares its state among all that it makes."""
     for precision in ("no", "bf16", "no"):
         assert joined(cpu=True, mixed_precision=precision).mixed_precision == precision

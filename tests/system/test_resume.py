@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import vaekit
+from vaekit.errors import UserError
 from vaekit.training import Silent, Training
 from vaekit.training.loop import Counters, Trainer
 from vaekit.training.plan import Plan
@@ -172,3 +173,16 @@ def test_divergence_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Task, "forward", poisoned)
     with pytest.raises(vaekit.UserError, match="smaller --lr"):
         vaekit.fit("tutorial", "digits", out=tmp_path / "run", epochs=50, scale=0.25, precision="fp32", watcher=Silent())
+
+
+def test_a_run_of_an_older_network_is_not_resumed(tmp_path: Path) -> None:
+    """Its weights have no place in the recipe of now: better said before they are read."""
+
+    def fit() -> None:
+        vaekit.fit("tutorial", torch.arange(2560).view(40, 1, 8, 8).byte(), epochs=1, out=tmp_path / "run", scale=0.25)
+
+    fit()
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about | {"finished": False, "parameters": about["parameters"] - 1}))
+    with pytest.raises(UserError, match=r"begun by another version of vaekit, in which this network had .* parameters, and not"):
+        fit()

@@ -20,7 +20,7 @@ class Walk(Protocol):
 
 
 class CausalPixels(Distribution):
-    """p(x|z) = prod_i p(x_i | z, the pixels before i within reach r), in the order of reading.
+    """p(x|z) = prod_i p(x_i | z, x_<i), in the order of reading.
 
     A log-probability takes one pass for all pixels, a draw one for each pixel. There is no closed form of the mean: `mean` is E[x_i | z, x_<i] along
     one draw of the pixels, an unbiased estimate of it, and two calls differ.
@@ -28,7 +28,8 @@ class CausalPixels(Distribution):
     Args:
         given: raw values [N,C,H,W] -> the distribution of every pixel, given those before it.
         walk: begins a walk through the pixels.
-        shape: (N, C, H, W).
+        shape: N, C, H and W.
+        device: of what is drawn.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

@@ -23,9 +23,9 @@ class Causal(Likelihood):
     r"""p(x|z) = prod_i p(x_i | z, x_<i): what the decoder says of a pixel is corrected by what the pixels above it and to its left turned out to be.
 
     The pixel's own likelihood takes the sum of the decoder's parameters and of a small network's: a convolution of the (2r+1) x (r+1) pixels around
-    it that come before it, the decoder's context beside them, then residual 1x1 convolutions, then residual masked ones. It sees r pixels far, and
-    each masked convolution 1 or 2 in turn farther: texture is left to it, and all else to the code (the "lossy" autoencoder of Chen et al.). The
-    correction starts at zero.
+    it that come before it, the decoder's context beside them, then residual 1x1 convolutions, then residual masked ones. Through the first it sees r
+    pixels far, and through each masked one farther by that one's step. Texture is left to it, and all else to the code (the "lossy" autoencoder of
+    Chen et al.). The correction starts at zero.
 
     Raises:
         UserError: for sizes that are none, and for a pixel likelihood with the optimal sigma, which is a mean over pixels on their own.
@@ -42,13 +42,13 @@ class Causal(Likelihood):
         reach: r.
         width: channels of the network.
         blocks: residual blocks of 1x1 convolutions.
-        layers: residual masked convolutions after them (`MaskedConvolution`), 1 and 2 pixels wide in turn.
+        layers: residual masked convolutions after them (`MaskedConvolution`), with steps of 1 and 2 in turn.
     """
 
     kind: ClassVar[Literal["pmf", "density", "bound", "energy"]] = "pmf"
     """That of the pixel."""
-    sizes: ClassVar[dict[str, int]] = {"context": 8, "reach": 3, "width": 32, "blocks": 1, "layers": 0}
-    """What its network may be given, by `for_data` too: what is usual."""
+    sizes: ClassVar[dict[str, tuple[int, int]]] = {"context": (8, 0), "reach": (3, 1), "width": (32, 1), "blocks": (1, 0), "layers": (0, 0)}
+    """What its network may be given, by `for_data` too: what is usual, and the least."""
 
     def __init__(self, pixel: Likelihood, channels: int, context: int = 8, reach: int = 3, width: int = 32, blocks: int = 1, layers: int = 0) -> None:
         super().__init__()
@@ -100,20 +100,22 @@ class Causal(Likelihood):
 
     def _everywhere(self, params: Float[Tensor, "N P H W"], x: Float[Tensor, "N C H W"]) -> torch.distributions.Distribution:
         """The distribution of every pixel of an image, given those before it."""
-        known = F.pad(self.input(x), (self.reach, self.reach, self.reach, 0))
         told = self.told(params.float())
-        h = self._mixed(told + F.conv2d(laid_out(known, told), self.before * self.mask))
+        known = laid_out(F.pad(self.input(x), (self.reach, self.reach, self.reach, 0)), told)
+        h = self.mixed(told, F.conv2d(known, self.before * self.mask))
         for layer in self.layers:
             h = h + layer(F.silu(h))
-        return self._pixels(params, h)
+        return self.pixels(params, h)
 
-    def _mixed(self, h: Float[Tensor, "N W h w"]) -> Float[Tensor, "N W h w"]:
-        """The blocks, in which each place is on its own."""
+    def mixed(self, told: Float[Tensor, "N K h w"], seen: Float[Tensor, "N K h w"]) -> Float[Tensor, "N K h w"]:
+        """What the decoder says and what is seen of the pixels before, through the blocks, in which each place is on its own."""
+        h = told + seen
         for block in self.blocks:
             h = h + block(F.silu(h))
         return h
 
-    def _pixels(self, params: Float[Tensor, "N P h w"], h: Float[Tensor, "N W h w"]) -> torch.distributions.Distribution:
+    def pixels(self, params: Float[Tensor, "N P h w"], h: Float[Tensor, "N K h w"]) -> torch.distributions.Distribution:
+        """The pixels' own distribution, corrected by the network's last channels."""
         return self.pixel(params[:, : self.own].float() + self.head(F.silu(h)).float())
 
     def initialize(self, x: Shaped[Tensor, "B C H W"]) -> None:
@@ -129,7 +131,7 @@ class Causal(Likelihood):
 class MaskedConvolution(nn.Module):
     """A convolution without bias of a place, the one on its left, and the three above them, `step` places apart; zero at the start.
 
-    What is masked is a whole column of the kernel's matrix, which stays zero in an orthogonal step (`Muon`).
+    It is a `Conv2d` of 2 x 3 with the last of its places masked: `Muon` moves its kernel, of whose matrix the masked columns stay zero.
 
     References: Pixel Recurrent Neural Networks (van den Oord et al., 2016), section 3.4, https://arxiv.org/abs/1601.06759; the steps are those of
         Multi-Scale Context Aggregation by Dilated Convolutions (Yu, Koltun, 2015), https://arxiv.org/abs/1511.07122
@@ -140,41 +142,47 @@ class MaskedConvolution(nn.Module):
     def __init__(self, width: int, step: int) -> None:
         super().__init__()
         self.step = step
-        self.conv = nn.Conv2d(width, width, (2, 3), dilation=step, bias=False)
+        self.conv = nn.Conv2d(width, width, (2, 3), bias=False)
         nn.init.zeros_(self.conv.weight)
         self.register_buffer("mask", torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]), persistent=False)
 
     @property
-    def weight(self) -> Float[Tensor, "W W 2 3"]:
+    def weight(self) -> Float[Tensor, "K K 2 3"]:
         return self.conv.weight * self.mask
 
-    def padded(self, h: Float[Tensor, "N W H V"]) -> Float[Tensor, "N W H2 V2"]:
-        return F.pad(h, (self.step, self.step, self.step, 0))
-
-    def forward(self, h: Float[Tensor, "N W H V"]) -> Float[Tensor, "N W H V"]:
-        return F.conv2d(self.padded(h), self.weight, dilation=self.step)
+    def forward(self, h: Float[Tensor, "N K H W"]) -> Float[Tensor, "N K H W"]:
+        return F.conv2d(F.pad(h, (self.step, self.step, self.step, 0)), self.weight, dilation=self.step)
 
 
 class _Walk:
-    """The causal network at one pixel after the other: what its layers take of those before is kept."""
+    """The causal network at one pixel after the other: what its layers take of the rows before is kept.
+
+    Args:
+        network: of K channels.
+        params: [N,P,H,W], of the decoder.
+    """
 
     def __init__(self, network: Causal, params: Float[Tensor, "N P H W"]) -> None:
-        self.network, self.params = network, params
-        self.told = network.told(params.float())
+        self.network, self.params, r = network, params, network.reach
         n, _, height, width = params.shape
-        self.known = self.told.new_zeros(n, network.image_channels, height + network.reach, width + 2 * network.reach)
+        self.known = params.new_zeros(n, network.image_channels, height + r, width + 2 * r)
         self.before = network.before * network.mask
-        layers = [layer for layer in network.layers if isinstance(layer, MaskedConvolution)]
-        self.layers = [(layer.step, layer.weight, layer.padded(torch.zeros_like(self.told))) for layer in layers]
+        # Of each layer its step s, its kernel, and the s + 1 last rows of its input [N,K,s+1,W+2s], row i at i modulo s + 1.
+        self.layers: list[tuple[int, Tensor, Tensor]] = []
+        for layer in network.layers:
+            assert isinstance(layer, MaskedConvolution)
+            rows = params.new_zeros(n, len(layer.weight), layer.step + 1, width + 2 * layer.step)
+            self.layers.append((layer.step, layer.weight, rows))
 
     def at(self, i: int, j: int) -> torch.distributions.Distribution:
         network, r = self.network, self.network.reach
+        params = self.params[:, :, i : i + 1, j : j + 1]
         seen = F.conv2d(self.known[:, :, i : i + r + 1, j : j + 2 * r + 1], self.before)
-        h = network._mixed(self.told[:, :, i : i + 1, j : j + 1] + seen)
-        for s, weight, taken in self.layers:
-            taken[:, :, i + s, j + s] = F.silu(h)[:, :, 0, 0]
-            h = h + F.conv2d(taken[:, :, i : i + s + 1 : s, j : j + 2 * s + 1 : s], weight)
-        return network._pixels(self.params[:, :, i : i + 1, j : j + 1], h)
+        h = network.mixed(network.told(params.float()), seen)
+        for s, weight, rows in self.layers:
+            rows[:, :, i % (s + 1), j + s] = F.silu(h)[:, :, 0, 0]
+            h = h + F.conv2d(rows[:, :, [(i + 1) % (s + 1), i % (s + 1)], j : j + 2 * s + 1 : s], weight)
+        return network.pixels(params, h)
 
     def put(self, i: int, j: int, value: Float[Tensor, "N C 1 1"]) -> None:
         r = self.network.reach

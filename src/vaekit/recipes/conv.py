@@ -53,11 +53,9 @@ def dimensions(s: Setting) -> int:
     return s.latent or (40 if s.data.dimensions <= 1024 else 128)
 
 
-def conv_vae(
-    s: Setting, code: Callable[[int, int], Latent] | None = None, width: int | None = None, shortcut: bool = True, causal_layers: int = 0
-) -> VAE:
-    """These networks around a latent (a flat Gaussian if none is given); `width` is what the decoder takes, if that is not D. `shortcut` is the dense
-    path of small images, `causal_layers` the recipe's own knob of that name.
+def conv_vae(s: Setting, code: Callable[[int, int], Latent] | None = None, width: int | None = None, shortcut: bool = True) -> VAE:
+    """These networks around a latent (a flat Gaussian if none is given); `width` is what the decoder takes, if that is not D, and `shortcut` whether
+    small images have a dense path beside the convolutions.
     """
     pixels, latent = s.data.dimensions, dimensions(s)
     options: dict[str, Any] = {
@@ -73,7 +71,6 @@ def conv_vae(
         lambda output, condition: ResNetDecoder(width or latent, output, condition=condition, **options),
         None if code is None else lambda features: code(features, latent),
         sigma="optimal",
-        causal_layers=causal_layers,
     )
 
 

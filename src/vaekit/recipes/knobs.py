@@ -20,19 +20,18 @@ class Knobs:
         self.turned: dict[str, Any] = {}
         """Those that are not what they are by themselves."""
 
-    def __call__(self, name: str, own: Any, multiple: int = 1) -> Any:
-        """The value of a knob: as it was set, or `own`, whose kind it has. A whole number is a multiple of `multiple`, and at least 1 (0, where that
-        is its own).
+    def __call__(self, name: str, own: Any, multiple: int = 1, least: int = 1) -> Any:
+        """The value of a knob: as it was set, or `own`, whose kind it has; a whole number is at least `least` and a multiple of `multiple`.
 
         Raises `UserError` if it was set to something of another kind.
         """
         self.asked[name] = own
-        value = self._as(own, name, self.values.get(name, own), multiple)
+        value = self._as(own, name, self.values.get(name, own), multiple, least)
         if value != own:
             self.turned[name] = value
         return value
 
-    def _as(self, own: Any, name: str, value: Any, multiple: int) -> Any:
+    def _as(self, own: Any, name: str, value: Any, multiple: int, least: int) -> Any:
         if own is None or isinstance(own, str):
             return value
         try:
@@ -41,8 +40,8 @@ class Knobs:
             raise UserError(f"{name} is a number (by itself {own}), and it is '{value}'.") from error
         if not isinstance(own, int):
             return number
-        if not math.isfinite(number) or number != int(number) or number < min(own, 1):
-            raise UserError(f"{name} is a whole number of at least {min(own, 1)} (by itself {own}), and it is {value}.")
+        if not math.isfinite(number) or number != int(number) or number < least:
+            raise UserError(f"{name} is a whole number of at least {least} (by itself {own}), and it is {value}.")
         if number % multiple:
             raise UserError(f"{name} is a multiple of {multiple} (by itself {own}), and it is {value}.")
         return int(number)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat
 from vaekit.latents.priors.mixture import MixturePrior
 from vaekit.recipes.conv import conv_vae, converged, steady_rate, variant
@@ -21,10 +22,12 @@ def pixel_vae(s: Setting) -> Recipe:
     no code can hold, is then told by the image itself, and the code, with a mixture as its prior, is left with what is large. Dense paths from pixel
     to pixel are for those who cannot see their neighbours: there are none here. A draw takes one pass for each pixel.
     """
-    s = replace(s, likelihood=s.likelihood or "causal")
+    if s.likelihood not in (None, "causal"):
+        raise UserError(f"The pixels of pixel-vae know of those before them, and those of --likelihood {s.likelihood} do not: choose conv for it.")
+    s = replace(s, likelihood="causal", own={"causal_layers": 4})
     return variant(
         s,
         lambda features, latent: Flat(DiagonalGaussian(features, latent), MixturePrior(latent, s.knob("components", 500))),
-        networks=partial(conv_vae, shortcut=False, causal_layers=4),
+        networks=partial(conv_vae, shortcut=False),
         defaults=replace(converged(s), optimizer="muon", lr=steady_rate(4e-3, s.data.dimensions)),
     )

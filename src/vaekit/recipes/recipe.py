@@ -47,6 +47,11 @@ class Recipe:
         for penalty in self.penalties:
             require(type(penalty).__name__, penalty.needs, whom, gives)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learned, or will have."""
+        return sum(p.numel() for p in self.model.parameters())
+
     def for_data(self, data: DataSpec) -> "Recipe":
         """The same recipe with fresh weights for other data."""
         if self.name not in RECIPES:
@@ -77,6 +82,8 @@ class Setting:
     warmup: float | None = None
     knobs: Mapping[str, float | str] = field(default_factory=dict)
     """What this recipe alone has, by name (see `knob`)."""
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe's own values of knobs that it shares with others."""
     asked: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The knobs that the recipe has asked for, with their own values."""
 
@@ -92,12 +99,13 @@ class Setting:
         if self.warmup is not None and not 0 <= self.warmup <= 1:
             raise UserError(f"--warmup is a fraction of the run, 0 to 1, and it is {self.warmup}.")
 
-    def knob(self, name: str, own: Any) -> Any:
-        """A number or a word that this recipe alone has (a codebook's size, a penalty's weight): as it was set, or the recipe's own.
+    def knob(self, name: str, own: Any, least: int = 1) -> Any:
+        """A number or a word that this recipe alone has (a codebook's size, a penalty's weight): as it was set, or the recipe's own. A whole
+        number is at least `least`.
 
         Raises `UserError` if it was set to something of another kind.
         """
-        return Knobs(self.knobs, self.asked)(name, own)
+        return Knobs(self.knobs, self.asked)(name, self.own.get(name, own), least=least)
 
     def refuse(self, **why: str) -> None:
         """Raises `UserError` for an option that has no meaning here: better than to ignore it."""
@@ -153,14 +161,13 @@ class Setting:
         decoder: Callable[[list[int], int], Decoder],
         code: Callable[[int], Latent] | None = None,
         sigma: float | str | None = None,
-        causal_layers: int = 0,
     ) -> VAE:
         """A VAE for this data: `encoder(condition)`, `decoder([P, H, W], condition)`, `code(features)` (a flat Gaussian if none is given).
 
-        `sigma` and `causal_layers` are the recipe's own choice, where the likelihood has them.
+        `sigma` is the recipe's own choice, where the likelihood has one.
         """
         own = self if sigma is None else self.with_sigma(sigma)
-        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma, **self._likelihood_knobs(causal_layers))
+        likelihood = likelihoods.for_data(self.likelihood, self.data, sigma=own.sigma, **self._likelihood_knobs())
         channels, height, width = self.data.shape
         condition = self.embedding()
         embedded = 0 if condition is None else condition.features
@@ -168,13 +175,14 @@ class Setting:
         flat = code(net.features) if code else Flat(DiagonalGaussian(net.features, latent), StandardNormal([latent]))
         return VAE(net, flat, decoder([likelihood.channels(channels), height, width], embedded), likelihood, condition)
 
-    def _likelihood_knobs(self, layers: int) -> dict[str, Any]:
+    def _likelihood_knobs(self) -> dict[str, Any]:
         """The sizes of the causal likelihood's network, which are knobs of any recipe that has it: `causal_width` and so on."""
-        own = likelihoods.Causal.sizes | {"layers": layers}
-        return {k: self.knob(f"causal_{k}", v) for k, v in own.items()} if self.likelihood == "causal" else {}
+        if self.likelihood != "causal":
+            return {}
+        return {name: self.knob(f"causal_{name}", own, least) for name, (own, least) in likelihoods.Causal.sizes.items()}
 
 
-SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition", "asked"))
+SETTING_OPTIONS = tuple(k for k in Setting.__dataclass_fields__ if k not in ("data", "condition", "own", "asked"))
 """The knobs that a person turns; the condition comes with the data."""
 
 

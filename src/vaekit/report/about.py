@@ -96,9 +96,12 @@ def repeat(run: Run) -> str | None:
     told = options["condition"] if options["condition"] in (None, "class") else "attributes"
     try:
         with torch.random.fork_rng():
-            own = build_recipe(options["recipe"], run.spec, condition=told, **setting).defaults.to_json()
+            built = build_recipe(options["recipe"], run.spec, condition=told, **setting)
     except UserError:
         return None
+    if built.parameters != described["parameters"]:  # an older version's network
+        return None
+    own = built.defaults.to_json()
     options = Training.complete(options)
     if any(options[k] != own[k] for k in PYTHON_ONLY):
         return None

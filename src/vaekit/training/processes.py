@@ -12,7 +12,9 @@ def joined(**options: Any) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state()  # one training in fp16 may follow one that is not
+    wanted = options.get("mixed_precision", "no")
+    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
+        AcceleratorState._reset_state()  # all Accelerators share it, and refuse another precision than the first one's
     atexit.unregister(_close)
     atexit.register(_close)
     return Accelerator(**options)

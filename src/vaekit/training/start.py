@@ -69,6 +69,10 @@ def start(
         if run.finished:
             watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; to start afresh, {afresh}.")
             return
+        if (before := run.description["parameters"]) != (now := recipe.parameters):
+            raise UserError(
+                f"{run.path} was begun by another version of vaekit, in which this network had {before:,} parameters, and not {now:,}: {afresh}."
+            )
     elif run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
         raise UserError(f"{run.path} exists and is no run: choose another folder with --out.")
     check_machine(training, trackers)
@@ -135,7 +139,7 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
         },
         versions={"vaekit": __version__, "torch": torch.__version__, "python": platform.python_version()},
         select=recipe.select,
-        parameters=sum(p.numel() for p in recipe.model.parameters()),
+        parameters=recipe.parameters,
         finished=False,
     )
 
