@@ -66,7 +66,7 @@ def notices(run: Run) -> list[Notice]:
             what = f"New images have {100 * sharp / usual:.0f} % of the sharpness of real ones"
             drawn = figures is not None and figures.get("pixels") == "draw"
             noise = "" if drawn else "draws (--pixels draw) have the noise that the model believes in, and "
-            cure = f"{noise}--recipe ladder --likelihood causal has the texture"
+            cure = f"{noise}--recipe pixel-vae has the texture"
             said.append(Notice("hint", f"{what}: {cure}."))
     return said
 
