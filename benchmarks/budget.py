@@ -62,7 +62,6 @@ ROWS = {
         _row("ladder-8", "ladder, 8 groups", "ladder", "--set", "groups=8"),
         _row("ladder-causal", "ladder, 2 groups, pixels corrected by their neighbours", "ladder", "--likelihood", "causal"),
         _row("ladder-muon", "ladder, 2 groups, Muon on its kernels", "ladder", "--optimizer", "muon-kernels"),
-        _row("pixel-vae", "conv, pixels that see those up to 9 before them, mixture prior, Muon", "pixel-vae"),
         _row("mlp-published", "MLP as published", "mlp", "--ema", "0", "--schedule", "constant"),
         _row("mlp", "MLP with averaged weights and a falling rate", "mlp"),
     )
