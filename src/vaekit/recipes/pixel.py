@@ -15,7 +15,7 @@ from vaekit.recipes.recipe import Recipe, Setting, recipe
     year=2016,
     paper="PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al.)",
     url="https://arxiv.org/abs/1611.05013",
-    good_for="the best likelihood, given an hour: each pixel knows of those before it, and the code need not hold the texture; slow to sample",
+    good_for="the best likelihood, given ten minutes: each pixel knows of those before it, and the code need not hold the texture; slow to sample",
 )
 def pixel_vae(s: Setting) -> Recipe:
     """What the decoder says of a pixel is corrected by the pixels above it and to its left. Texture, which is most of the bits of an image and which
