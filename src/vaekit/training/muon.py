@@ -122,7 +122,7 @@ def hidden_matrices(module: nn.Module, dense: bool = True) -> dict[Tensor, int]:
     """The weights of linear layers (if `dense`) and convolutions between hidden features, and how many matrices each is: a gated layer is two.
 
     Left out is what has fewer than `NARROWEST` features on a side (an image's channels, a pixel's parameters) or is `WIDEST` times as wide as high or
-    more (a dense layer that writes several numbers for each pixel), and what is masked place by place, since an orthogonal step does not keep to that.
+    more (a dense layer that writes several numbers for each pixel), and what is masked place by place, which an orthogonal step does not keep to.
     """
     gated = {id(m.linear) for m in module.modules() if isinstance(m, GatedDense)}
     found: dict[Tensor, int] = {}
