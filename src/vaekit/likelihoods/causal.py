@@ -28,7 +28,7 @@ class Causal(Likelihood):
     Chen et al.). The correction starts at zero.
 
     Raises:
-        UserError: for sizes that are none, and for a pixel likelihood with the optimal sigma, which is a mean over pixels on their own.
+        UserError: for a size below its least, and for a pixel likelihood with the optimal sigma, which is a mean over pixels on their own.
 
     References:
         PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), section 3, https://arxiv.org/abs/1611.05013

@@ -99,7 +99,7 @@ def repeat(run: Run) -> str | None:
             built = build_recipe(options["recipe"], run.spec, condition=told, **setting)
     except UserError:
         return None
-    if built.parameters != described["parameters"]:  # an older version's network
+    if described.get("parameters", built.parameters) != built.parameters:  # an older version's network
         return None
     own = built.defaults.to_json()
     options = Training.complete(options)

@@ -69,7 +69,8 @@ def start(
         if run.finished:
             watcher.say(f"{run.path} is finished: nothing to do. Its figures are in metrics.jsonl; to start afresh, {afresh}.")
             return
-        if (before := run.description["parameters"]) != (now := recipe.parameters):
+        now = recipe.parameters
+        if (before := run.description.get("parameters", now)) != now:
             raise UserError(
                 f"{run.path} was begun by another version of vaekit, in which this network had {before:,} parameters, and not {now:,}: {afresh}."
             )
