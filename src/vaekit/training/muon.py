@@ -74,25 +74,28 @@ class Muon(torch.optim.Optimizer):
             matrices = step.reshape(count, len(w) // count, -1)
             alike.setdefault((matrices.shape[1], matrices.shape[2]), []).append((w, matrices))
         for shape, found in alike.items():
-            made = orthogonalized(torch.cat([m for _, m in found]).float(), self._dtype).mul_(0.2 * max(shape) ** 0.5 * rate)
-            for (w, _), o in zip(found, made.split([len(m) for _, m in found]), strict=True):
+            stack = [m.float() for _, m in found]
+            made = orthogonalized(torch.cat(stack) if len(stack) > 1 else stack[0], self._dtype, 0.2 * max(shape) ** 0.5 * rate)
+            for (w, _), o in zip(found, made.split([len(m) for m in stack]), strict=True):
                 w.sub_(o.reshape(w.shape))
 
 
-def orthogonalized(m: Float[Tensor, "N r c"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "N r c"]:
-    r"""About U V^T for each matrix m = U S V^T: singular values are moved to between 0.68 and 1.14, those below a thousandth of the norm less far.
+def orthogonalized(m: Float[Tensor, "N r c"], dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Float[Tensor, "N r c"]:
+    r"""About `scale` U V^T for each matrix m = U S V^T: singular values are moved to between 0.68 and 1.14, those below a thousandth of the norm less far.
 
     Newton and Schulz's iteration X <- p(X X^T) X with p(A) = a + b A + c A^2, from X = m / |m|. Where a matrix is much wider than high (or the other
-    way round), on its Gram matrix alone, with which all of the polynomials commute: A <- p(A) A p(A), P <- p(A) P, and X = P X at the end; that takes
-    float32, since the Gram matrix has the squares of the singular values.
+    way round), on its Gram matrix alone, with which all of the polynomials commute: A <- p(A) A p(A), P <- p(A) P, and X = P X at the end. A and P
+    are float32, since the Gram matrix has the squares of the singular values.
 
     Args:
-        dtype: of the plain iteration's products.
+        dtype: of the plain iteration's products, and of the last one of the other.
     """
-    wide = m if m.shape[1] <= m.shape[2] else m.mT
-    wide = wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp(min=1e-7)
-    x = _on_gram(wide) if wide.shape[2] > 3 * wide.shape[1] else _plain(wide.to(dtype)).float()
-    return x if m.shape[1] <= m.shape[2] else x.mT
+    shorter, longer = sorted(m.shape[1:])
+    if longer > 3 * shorter:
+        return _by_gram(m, dtype, scale)
+    wide = m if m.shape[1] == shorter else m.mT
+    x = _plain((wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp(min=1e-7)).to(dtype)).float().mul_(scale)
+    return x if m.shape[1] == shorter else x.mT
 
 
 def _plain(x: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
@@ -101,14 +104,19 @@ def _plain(x: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
     return x
 
 
-def _on_gram(x: Float[Tensor, "N r c"]) -> Float[Tensor, "N r c"]:
-    gram = x @ x.mT
+def _by_gram(m: Float[Tensor, "N r c"], dtype: torch.dtype, scale: float) -> Float[Tensor, "N r c"]:
+    """Passes over the long side are the Gram matrix's and the last product's alone: the norm is its trace's, and the scale goes into P."""
+    wide = m.shape[1] < m.shape[2]
+    gram = m @ m.mT if wide else m.mT @ m
+    square = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None].clamp(min=1e-14)
+    gram = gram / square
     product = p = _polynomial(gram)
     for _ in range(ITERATIONS - 1):
         gram = p @ gram @ p
         p = _polynomial(gram)
         product = p @ product
-    return product @ x
+    last = (product * (scale / square.sqrt())).to(dtype)
+    return (last @ m.to(dtype) if wide else m.to(dtype) @ last).float()
 
 
 def _polynomial(gram: Float[Tensor, "N r r"]) -> Float[Tensor, "N r r"]:
