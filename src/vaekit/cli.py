@@ -22,6 +22,7 @@ from vaekit.commands.sample import sample
 from vaekit.commands.train import train
 from vaekit.commands.traverse import traverse
 from vaekit.errors import UserError
+from vaekit.memory import ask_for_huge_pages
 from vaekit.training import Interrupted
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ PLACES = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsErro
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits with 2 and one sentence for an error that is the user's to mend."""
+    ask_for_huge_pages()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
