@@ -27,9 +27,9 @@ def keep_freed_memory() -> None:
 
 
 def ask_for_huge_pages() -> None:
-    """Asks PyTorch for pages of 2 MB under maps of at least that size, where the system leaves that to the program; it is heard before the first tensor.
+    """Asks PyTorch for pages of 2 MB under maps of at least that size, where the system leaves it to the program; heard before the first tensor only.
 
-    A step of maps in pages of 4 kB waits for the processor's table of pages: 4 to 6 % of `pixel-vae`'s.
+    With pages of 4 kB a step waits for the processor's table of them: 4 to 6 % of `pixel-vae`'s.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 

@@ -45,6 +45,22 @@ def test_directions_stay_and_their_sizes_become_alike(shape: tuple[int, int]) ->
     assert ((found.diagonal(dim1=1, dim2=2) > 0.6) & (found.diagonal(dim1=1, dim2=2) < 1.25))[large].all()
 
 
+@pytest.mark.parametrize("shape", [(24, 24), (200, 16), (16, 200)])
+def test_in_bf16_only_the_last_bits_differ(shape: tuple[int, int]) -> None:
+    """Also where the sizes of a matrix's directions are far apart: its Gram matrix, which has their squares, stays in float32."""
+    torch.manual_seed(3)
+    m = torch.randn(2, *shape) * torch.logspace(0, -4, shape[-1])
+    exact = orthogonalized(m)
+    assert ((orthogonalized(m, torch.bfloat16) - exact).norm(dim=(1, 2)) < 0.04 * exact.norm(dim=(1, 2))).all()
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 200)])
+def test_the_scale_is_that_of_the_step_and_nothing_stays_nothing(shape: tuple[int, int]) -> None:
+    (m,) = gradients([2, *shape], 1)
+    torch.testing.assert_close(orthogonalized(m, scale=0.3), 0.3 * orthogonalized(m))
+    assert not orthogonalized(torch.zeros(1, *shape), scale=0.3).any()
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
 @pytest.mark.parametrize("shape", [(24, 24), (24, 40), (40, 24), (16, 200), (200, 16)])
 def test_steps_are_those_of_pytorch(shape: tuple[int, int]) -> None:

@@ -81,7 +81,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(m: Float[Tensor, "N r c"], dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Float[Tensor, "N r c"]:
-    r"""About `scale` U V^T for each matrix m = U S V^T: singular values are moved to between 0.68 and 1.14, those below a thousandth of the norm less far.
+    r"""About `scale` U V^T for each matrix m = U S V^T: singular values go to between 0.68 and 1.14, those below a thousandth of the norm less far.
 
     Newton and Schulz's iteration X <- p(X X^T) X with p(A) = a + b A + c A^2, from X = m / |m|. Where a matrix is much wider than high (or the other
     way round), on its Gram matrix alone, with which all of the polynomials commute: A <- p(A) A p(A), P <- p(A) P, and X = P X at the end. A and P
