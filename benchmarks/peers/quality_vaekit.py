@@ -10,7 +10,7 @@ from quality import Clock, Watch, arguments, report
 
 import vaekit
 from vaekit.evaluation import elbo, iw_bound
-from vaekit.memory import channels_last
+from vaekit.memory import ask_for_huge_pages, channels_last
 
 
 class Checks:
@@ -58,6 +58,7 @@ class Checks:
 
 def main() -> None:
     args = arguments()
+    ask_for_huge_pages()  # as the command line does
     watch = Watch(Clock(args), args.every, Path.cwd())
     options = dict(args.options)
     recipe = options.pop("recipe")
