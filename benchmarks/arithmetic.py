@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import append, read
+from lines import append, processor, read
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -243,14 +243,6 @@ def scramble(module: nn.Module) -> None:
     for p in module.parameters():
         if p.dim() == 4 and not p.any():
             p.normal_(0, 0.01)
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 # ---- the page

@@ -15,7 +15,6 @@ import contextlib
 import gzip
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import processor
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -350,13 +350,7 @@ def verdict(rows: list[dict[str, Any]], size: int) -> str:
 
 def machine() -> str:
     """The processor and the number of its cores."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -173,16 +173,17 @@ def test_budget_rows_are_recipes(scripts: dict[str, ModuleType]) -> None:
 
 def test_budget_does_what_is_missing(scripts: dict[str, ModuleType]) -> None:
     budget = scripts["budget"]
-    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16"}
+    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16", "processor": "one"}
     first = budget.to_do([], [], shared)
     assert len(first) == sum(row.seeds for row in budget.ROWS.values()) and [seed for _, seed in first] == sorted(seed for _, seed in first)
     done = [{"name": "conv", "seed": 0, **shared}, {"name": "conv", "seed": 1, **shared, "minutes_asked": 1.0}]
     done.append({"name": "conv", "seed": 2, **shared, "error": "killed"})
     assert [(row.name, seed) for row, seed in budget.to_do(["conv"], done, shared)] == [("conv", 1), ("conv", 2)]
+    assert budget.to_do(["conv"], done, shared | {"processor": "another"})[0][1] == 0
 
 
 def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16"}
+    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16", "processor": "one"}
     figures = {"options": ["--recipe", "x"], "parameters": 10**6, "images_seen": 10**5, "images_per_second": 900.0, "minutes": 5.01}
     lines = [
         {"name": name, "seed": seed, **shared, **figures, "elbo_nats": bound - 3, "bound_nats": bound, "bound_nats_se": 0.76}
@@ -190,15 +191,17 @@ def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -
     ]
     lines.append({"name": "iaf", "seed": 0, **shared, "options": ["--recipe", "iaf"], "error": "Error: out of\nmemory"})
     lines.insert(0, lines[0] | {"minutes_asked": 0.1, "bound_nats": -300.0})  # other terms
+    lines.append(lines[1] | {"processor": "another", "bound_nats": -300.0})
     scripts["budget"].write_page(lines, tmp_path / "budget.md")
-    trial, text = (tmp_path / "budget.md").read_text().split("## 5 minutes")
-    assert "## 0.1 minutes" in trial and "**300.00**" in trial and "**300.00**" not in text
+    others, text = (tmp_path / "budget.md").read_text().split("## 5 minutes, one")
+    assert "## 0.1 minutes, one" in others and "## 5 minutes, another" in others
+    assert others.count("**300.00**") == 2 and "**300.00**" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ") and "`--recipe" in line]
     assert [row.split(" | ")[8] if "**" in row else "failed" for row in rows] == ["**229.00**", "**231.00**", "**231.50**", "failed"]
     assert "a tenth off" not in text
     lines[1]["minutes"] = 4.0
     scripts["budget"].write_page(lines, tmp_path / "budget.md")
-    assert "a tenth off the minutes asked for: `conv` 0 (4.0)" in (tmp_path / "budget.md").read_text().split("## 5 minutes")[1]
+    assert "a tenth off the minutes asked for: `conv` 0 (4.0)" in (tmp_path / "budget.md").read_text().split("## 5 minutes, one")[1]
     assert "2 seeds from 231.00 to 231.50 nats" in text and "300.00" not in text
 
 

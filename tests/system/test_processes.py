@@ -40,6 +40,34 @@ def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+HUGE_PAGES = """
+import contextlib
+from vaekit.cli import main
+with contextlib.suppress(SystemExit):
+    main(["--version"])
+import torch
+x = torch.empty(64 << 20, dtype=torch.uint8)
+middle, inside = x.data_ptr() + x.numel() // 2, False
+for line in open("/proc/self/smaps"):
+    first, *rest = line.split()
+    if not first.endswith(":"):
+        low, high = (int(end, 16) for end in first.split("-"))
+        inside = low <= middle < high
+    elif inside and first == "VmFlags:":
+        print("hg" in rest)
+"""
+"""Whether the kernel was asked for huge pages under a large tensor, in a process that the command line has started."""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(), reason="this kernel has no huge pages to ask for")
+@pytest.mark.parametrize("said, asked", [(None, "True"), ("0", "False")])
+def test_the_command_line_asks_for_huge_pages(said: str | None, asked: str) -> None:
+    """PyTorch reads the variable before its first tensor; what the user has set stands."""
+    environment = {k: v for k, v in ENVIRONMENT.items() if k != "THP_MEM_ALLOC_ENABLE"} | ({} if said is None else {"THP_MEM_ALLOC_ENABLE": said})
+    done = subprocess.run([sys.executable, "-c", HUGE_PAGES], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split()[1:] == [asked], done.stderr
+
+
 @pytest.mark.parametrize("name", ["plain", "vq-ema", "factor", "vae-gan"])
 def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
     for processes in (1, 2):
