@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import append, processor, read
+from lines import append, read
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import vaekit
+from vaekit.device import device_name
 from vaekit.memory import keep_freed_memory
 from vaekit.output import Batch
 from vaekit.training.ema import Average
@@ -99,7 +100,7 @@ def measured(recipes: list[str], batch_size: int, threads: int, rounds: int) -> 
             if i > 0:
                 each.seconds.append(each.run())
     run = {"run": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "threads": threads, "batch_size": batch_size}
-    run |= {"torch": torch.__version__, "processor": processor(), "clock": "processor" if clock is time.process_time else "wall"}
+    run |= {"torch": torch.__version__, "processor": device_name(torch.device("cpu")), "clock": "processor" if clock is time.process_time else "wall"}
     rows = []
     for each in turns:
         medians = {part: each.median(part) for part in each.seconds[0]}

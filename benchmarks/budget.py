@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from lines import append, finished, processor, read, summary
+from lines import append, finished, read, summary
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -141,8 +141,12 @@ def main() -> int:
 
 def terms(args: argparse.Namespace) -> dict[str, Any]:
     """What rows must share to stand in one table."""
+    import torch
+
+    from vaekit.device import device_name
+
     scored = {"samples": args.samples, "images": args.images, "precision_scored": args.precision}
-    return {"minutes_asked": args.minutes, **scored, "processor": processor()}
+    return {"minutes_asked": args.minutes, **scored, "machine": device_name(torch.device("cpu"))}
 
 
 class Stopped(Exception):
@@ -216,7 +220,7 @@ def figures(out: Path, scores: Path, args: argparse.Namespace) -> dict[str, Any]
 
 def tables(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The lines of each set of terms, shorter trainings first; each row and seed once, the best bound first and failures last."""
-    keys = ("minutes_asked", "samples", "images", "precision_scored", "processor")
+    keys = ("minutes_asked", "samples", "images", "precision_scored", "machine")
     found: dict[tuple[Any, ...], dict[tuple[str, int], dict[str, Any]]] = {}
     for line in lines:
         found.setdefault(tuple(line[k] for k in keys), {})[line["name"], line["seed"]] = line
@@ -246,7 +250,7 @@ def table(rows: list[dict[str, Any]], explained: bool) -> list[str]:
     first = rows[0]
     images = f"all {TOTAL:,} test images" if first["images"] == TOTAL else f"the first {first['images']:,} test images (a trial)"
     errors = [line["bound_nats_se"] for line in rows if "error" not in line]
-    text = [f"## {first['minutes_asked']:g} minutes, {first['processor']}", ""]
+    text = [f"## {first['minutes_asked']:g} minutes, {first['machine']}", ""]
     text += [
         f"-ELBO and the importance-weighted bound with {first['samples']:,} samples in nats per image, on {images} with their fixed bits: lower is",
         f"better. The standard error over the test images is at most {max(errors):.2f} nats; all rows share the images, so that differences are known"
@@ -271,7 +275,7 @@ def table(rows: list[dict[str, Any]], explained: bool) -> list[str]:
             cells.append("" if line["name"] in said else WHY.get(line["name"], ""))
             said.add(line["name"])
         text.append(f"| {' | '.join(cells)} |")
-    note = NOTES.get((first["minutes_asked"], first["processor"])) if first["images"] == TOTAL else None
+    note = NOTES.get((first["minutes_asked"], first["machine"])) if first["images"] == TOTAL else None
     return [*text, "", *(line for sentence in [*spread(rows), *off(rows), *([note] if note else [])] for line in (sentence, ""))]
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,17 +27,6 @@ def append(path: Path, line: Line) -> None:
             file.seek(-1, os.SEEK_END)
             cut = b"" if file.read() == b"\n" else b"\n"
         file.write(cut + json.dumps(line, allow_nan=False).encode() + b"\n")
-
-
-def processor() -> str:
-    """What this machine computes with; matrix units are named, since they nearly double the images of a minute."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = about.get("model name", "unknown").replace("(R)", "").replace("(TM)", "")
-    return name + (" with AMX" if "amx_bf16" in about.get("flags", "").split() else "")
 
 
 def terms(line: Line) -> tuple[Any, ...]:

@@ -204,6 +204,7 @@ def description(run: "Run") -> Line:
         "command": command(run),
         "seed": about["options"]["seed"],
         "minutes": None if about.get("seconds") is None else round(about["seconds"] / 60, 2),
+        "machine": about["plan"].get("machine"),
         "parameters": about["parameters"],
         "kind": kind,
         "dimensions": run.spec.dimensions,

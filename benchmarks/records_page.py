@@ -41,12 +41,12 @@ def write_page(lines: list[Line], path: Path) -> None:
     for data in [*(d for d in TITLES if any(s.about["data"] == d for s in whole)), *dict.fromkeys(_others(whole))]:
         text += [f"## {TITLES.get(data, data)}", "", *([PROTOCOL[data], ""] if data in PROTOCOL else [])]
         text += [
-            "| | seed | minutes | parameters | -ELBO, nats | bound, nats (samples) | bits/dim by -ELBO (by the bound) | read |",
-            "|---|---|---|---|---|---|---|---|",
+            "| | seed | machine | minutes | parameters | -ELBO, nats | bound, nats (samples) | bits/dim by -ELBO (by the bound) | read |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         ours = [s for s in whole if s.about["data"] == data]
         text += [_row([s for s in ours if s.about["model"] == model]) for model in dict.fromkeys(s.about["model"] for s in ours)]
-        text += [f"| published: {name} | | | | | {nats} | {bits} | {mark} |" for name, nats, bits, mark in PUBLISHED.get(data, [])]
+        text += [f"| published: {name} | | | | | | {nats} | {bits} | {mark} |" for name, nats, bits, mark in PUBLISHED.get(data, [])]
         text.append("")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(text).rstrip() + "\n")
@@ -68,6 +68,7 @@ def _row(evaluations: list[Summary]) -> str:
     cells = (
         f"`{about['command']}`",
         str(about["seed"]),
+        next((machine for s in evaluations if (machine := s.about.get("machine"))), ""),
         minutes,
         f"{about['parameters'] / 1e6:.2f} M",
         f"{-last.elbo[0]:.2f} ± {last.elbo[1]:.2f}",

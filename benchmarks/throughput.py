@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lines import processor
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -350,7 +349,11 @@ def verdict(rows: list[dict[str, Any]], size: int) -> str:
 
 def machine() -> str:
     """The processor and the number of its cores."""
-    return f"{processor()}, {os.cpu_count()} cores"
+    import torch
+
+    from vaekit.device import device_name
+
+    return f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

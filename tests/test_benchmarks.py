@@ -173,17 +173,17 @@ def test_budget_rows_are_recipes(scripts: dict[str, ModuleType]) -> None:
 
 def test_budget_does_what_is_missing(scripts: dict[str, ModuleType]) -> None:
     budget = scripts["budget"]
-    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16", "processor": "one"}
+    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16", "machine": "one"}
     first = budget.to_do([], [], shared)
     assert len(first) == sum(row.seeds for row in budget.ROWS.values()) and [seed for _, seed in first] == sorted(seed for _, seed in first)
     done = [{"name": "conv", "seed": 0, **shared}, {"name": "conv", "seed": 1, **shared, "minutes_asked": 1.0}]
     done.append({"name": "conv", "seed": 2, **shared, "error": "killed"})
     assert [(row.name, seed) for row, seed in budget.to_do(["conv"], done, shared)] == [("conv", 1), ("conv", 2)]
-    assert budget.to_do(["conv"], done, shared | {"processor": "another"})[0][1] == 0
+    assert budget.to_do(["conv"], done, shared | {"machine": "another"})[0][1] == 0
 
 
 def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16", "processor": "one"}
+    shared = {"minutes_asked": 5.0, "samples": 100, "images": 10_000, "precision_scored": "bf16", "machine": "one"}
     figures = {"options": ["--recipe", "x"], "parameters": 10**6, "images_seen": 10**5, "images_per_second": 900.0, "minutes": 5.01}
     lines = [
         {"name": name, "seed": seed, **shared, **figures, "elbo_nats": bound - 3, "bound_nats": bound, "bound_nats_se": 0.76}
@@ -191,7 +191,7 @@ def test_budget_page_is_sorted(scripts: dict[str, ModuleType], tmp_path: Path) -
     ]
     lines.append({"name": "iaf", "seed": 0, **shared, "options": ["--recipe", "iaf"], "error": "Error: out of\nmemory"})
     lines.insert(0, lines[0] | {"minutes_asked": 0.1, "bound_nats": -300.0})  # other terms
-    lines.append(lines[1] | {"processor": "another", "bound_nats": -300.0})
+    lines.append(lines[1] | {"machine": "another", "bound_nats": -300.0})
     scripts["budget"].write_page(lines, tmp_path / "budget.md")
     others, text = (tmp_path / "budget.md").read_text().split("## 5 minutes, one")
     assert "## 0.1 minutes, one" in others and "## 5 minutes, another" in others

@@ -57,7 +57,8 @@ def about(run: Run, data: Dataset) -> Section:
         ("likelihood p(x|z)", type(run.model.likelihood).__name__),
         ("parameters", f"{described.get('parameters') or sum(p.numel() for p in run.model.parameters()):,}"),
         *_course(run, plan),
-        ("machine", f"{plan['device']}, {_count(plan['processes'], 'process', 'es')}, {_count(plan['threads'], 'thread')}, {plan['precision']}"),
+        ("machine", f"{plan.get('machine', plan['device'])}, {_count(plan['processes'], 'process', 'es')}, {_count(plan['threads'], 'thread')}"),
+        ("arithmetic", plan["precision"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in described["versions"].items())),
         ("fingerprint of the data", source["fingerprint"]),
     ]

@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaekit.device import device_name
 from vaekit.memory import channels_last
 from vaekit.output import Batch
 from vaekit.part import spec
@@ -130,22 +130,13 @@ def candidates(training: Training, device: torch.device) -> list[Plan]:
 
 def cached(task: Task, training: Training, batch: Batch, cache: Path, *more: Any) -> Path:
     """The file in the cache for this network, batch and machine."""
-    device = batch.x.device.type
-    name = torch.cuda.get_device_name(batch.x.device) if device == "cuda" else device
-    machine = [torch.__version__, name, _processor(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
+    device = batch.x.device
+    names = [torch.__version__, device.type, device_name(device), device_name(torch.device("cpu"))]
+    machine = [*names, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.cpu_count()]
     parts = [task.model, task.objective, *task._penalties, *task._critics[0].values()]
     options = [list(batch.x.shape), training.optimizer, training.precision]
     key = json.dumps([*map(spec, parts), *options, machine, *more], sort_keys=True)
     return cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-
-
-def _processor() -> str:
-    """The processor's name; machines that share a home do not share what was measured."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def choose(task: Task, training: Training, batch: Batch, steps: int, cache: Path) -> Chosen:

@@ -12,6 +12,7 @@ import torch
 from vaekit import __version__
 from vaekit.data import Dataset
 from vaekit.data.cache import cache_folder
+from vaekit.device import device_name
 from vaekit.errors import UserError
 from vaekit.memory import keep_freed_memory
 from vaekit.part import spec
@@ -127,7 +128,14 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
     run.path.mkdir(parents=True, exist_ok=True)
     run.describe(
         options=options,
-        plan={**chosen.to_json(), "images": total, "batch_size": size, "processes": accelerator.num_processes, "device": str(accelerator.device)},
+        plan={
+            **chosen.to_json(),
+            "images": total,
+            "batch_size": size,
+            "processes": accelerator.num_processes,
+            "device": str(accelerator.device),
+            "machine": device_name(accelerator.device),
+        },
         data={
             "name": data.name,
             "source": data.source,
