@@ -381,3 +381,15 @@ def _main(arguments: list[str]) -> None:
 def test_any_recipe_trains_on_images_with_holes() -> None:
     run = vaekit.fit("tutorial", images(50, 8, 8), missing=0.5, epochs=1, scale=0.1, watcher=Silent())
     assert run.history["val_elbo_nats"][-1] is not None
+
+
+def test_what_is_scored_is_counted() -> None:
+    """Of a pixel whose channels are scored together, none is where one is missing."""
+    from vaekit.evaluation.observed import observed_fraction
+    from vaekit.likelihoods import Gaussian, Mixture
+
+    mask = torch.ones(2, 3, 4, 5, dtype=torch.bool)
+    mask[0, 1, :2] = False
+    batch = vaekit.Batch(torch.zeros(2, 3, 4, 5), mask)
+    assert observed_fraction([batch], Gaussian.joint) == pytest.approx(110 / 120)
+    assert observed_fraction([batch], Mixture.joint) == pytest.approx(90 / 120)

@@ -80,6 +80,12 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, PLACES) and error.filename is not None:
             print(f"Error: {error.filename}: {error.strerror}. Choose another place, or see to its permissions.", file=sys.stderr)
             raise SystemExit(2) from None
+        from vaekit.saving import disk_full
+
+        if disk_full(error):
+            place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+            print(f"Error: The disk is full{place}. Free some space and run the command again.", file=sys.stderr)
+            raise SystemExit(2) from None
         sentence = " ".join(str(error).split()) or "no message"
         import torch
 

@@ -225,7 +225,7 @@ class VAE(Part):
             chunk = max(1, int(codes / (max(len(batch), 1) * larger)))
         with evaluating(self):
             c = self.embed(batch.condition)
-            h, anchors = self._features(batch, c), self.anchors()
+            h, anchors = self._features(batch, c), self.anchors(batch.index)
             total = torch.full((len(batch),), -math.inf, device=self.device)
             for start in range(0, k, chunk):
                 out = self._observe(batch, h, c, anchors, min(chunk, k - start))
@@ -242,7 +242,10 @@ class VAE(Part):
             self.condition.initialize(batch.condition)
         if self.encoder is not None:
             with evaluating(self):
-                self.latent.initialize(self._encode(batch, self.embed(batch.condition)))
+                # As many pixels in one pass as 1,024 images of 28 x 28 have: larger images would ask for gigabytes before the first step.
+                size = max(1, int(1024 * min(1.0, 28**2 / math.prod(batch.x.shape[2:]))))
+                parts = [batch[i : i + size] for i in range(0, len(batch), size)]
+                self.latent.initialize(_joined([self._encode(part, self.embed(part.condition)) for part in parts]))
         if self.latent.anchored is not None:
             self.latent.anchored.initialize(batch.x, batch.condition, batch.index, self.likelihood.input(batch.x))
 
@@ -260,6 +263,13 @@ class VAE(Part):
 
 def _folded(h: Features, k: int) -> Features:
     return {level: fold(x, k) for level, x in h.items()} if isinstance(h, dict) else fold(h, k)
+
+
+def _joined(parts: list[Features]) -> Features:
+    first = parts[0]
+    if not isinstance(first, dict):
+        return torch.cat(parts)  # type: ignore[arg-type]
+    return {level: torch.cat([part[level] for part in parts]) for level in first}  # type: ignore[call-overload]
 
 
 def _anchors_for(anchors: Anchors | None, k: int) -> Anchors | None:

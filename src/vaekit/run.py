@@ -123,8 +123,10 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except ImportError:
                 pass  # Windows has no such locks: two runs in one folder are the user's to avoid there.
-            except OSError as error:
+            except BlockingIOError as error:
                 raise UserError(f"Another process is training in {self.path}: wait for it, stop it, or choose another folder with --out.") from error
+            except OSError:
+                pass  # This file system has none either.
             yield
 
     def record(self, row: dict[str, Any]) -> None:

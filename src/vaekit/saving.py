@@ -40,14 +40,19 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
                 os.close(folder)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if full:
+        if disk_full(error):
             raise UserError(
                 f"The disk is full: {path} was not written, and what was there before is intact. Free some space and run the command again."
             ) from error
         if isinstance(error, PermissionError):
             raise UserError(f"{path} cannot be written: permission denied.") from error
         raise
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether there was no room for a file, on the disk or within the user's quota."""
+    text = str(error)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "quota exceeded" in text
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -181,6 +181,15 @@ def test_the_bias_gives_each_pixel_its_mean(name: str) -> None:
     assert (likelihood(bias[None]).mean[0] - x.float().mean(0)).abs().max() < within * scale
 
 
+def test_the_bias_of_categories_counts_their_levels() -> None:
+    """Each level of each value, with the frequencies of the channel as one more image: without a vector of 256 for each value of a batch."""
+    x = torch.randint(0, 5, (7, 3, 5, 4), dtype=torch.uint8)
+    counts = torch.nn.functional.one_hot(x.long(), 5).permute(0, 4, 1, 2, 3).sum(0).double()
+    channel = (counts + 1 / 5).mean((2, 3), keepdim=True)
+    expected = torch.log((counts + channel / channel.sum(0, keepdim=True)) / 8).flatten(0, 1)
+    torch.testing.assert_close(Categorical(5).bias(x).double(), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bias_of_blank_images_is_finite(name: str) -> None:
     data = _data(name)

@@ -1,5 +1,6 @@
 """Every registered part keeps its contracts."""
 
+import copy
 import dataclasses
 import json
 
@@ -14,6 +15,7 @@ from vaekit.latents.posteriors import IAF
 from vaekit.latents.priors import VampPrior
 from vaekit.latents.priors.sphere import UniformSphere
 from vaekit.likelihoods import Bernoulli, Gaussian, Laplace
+from vaekit.model import evaluating
 from vaekit.networks import AttributeCondition, ClassCondition
 from vaekit.objectives import ELBO, IWAE, Cyclical, Warmup
 from vaekit.output import Batch
@@ -90,6 +92,32 @@ def test_conditions(net: str) -> None:
     a, b = (model(Batch(x.x, condition=torch.full((4,), i))).px.mean for i in (0, 1))
     assert not torch.allclose(a, b)
     check_model(scrambled(vae(net, condition=AttributeCondition(3))), Batch(x.x, condition=torch.randn(4, 3)))
+
+
+def test_an_attribute_that_does_not_vary_is_not_scaled() -> None:
+    """What is rare may be in none of the images that it is measured on: one of a million would be told of it."""
+    condition = AttributeCondition(2)
+    condition.initialize(torch.tensor([[0.0, 1.0], [0.0, 3.0]]))
+    assert torch.equal(condition(torch.tensor([[1.0, 4.0]])), torch.tensor([[1.0, 2.0]]))
+
+
+def test_large_images_start_in_several_passes() -> None:
+    """What the start measures of codes is that of one pass, and no pass has more pixels than 1,024 images of 28 x 28."""
+    shape, seen = [1, 112, 112], []
+    recipe = build_recipe("vq", spec_of(shape), scale=0.1)
+    x = raw(150, shape)
+    whole = copy.deepcopy(recipe.model)
+    with torch.no_grad(), evaluating(whole):
+        whole.likelihood.initialize(x)
+        whole.decoder.initialize(whole.likelihood.bias(x))
+        torch.manual_seed(0)
+        whole.latent.initialize(whole._encode(Batch(x), None))
+    recipe.model.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    torch.manual_seed(0)
+    recipe.model.initialize(x)
+    assert seen == [64, 64, 22]
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(recipe.model.state_dict()[name], value, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", RECIPES)

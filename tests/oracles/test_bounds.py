@@ -12,6 +12,8 @@ from tests.contracts.families.ladder import ladder_vae
 from vaekit.distributions import kl
 from vaekit.errors import UserError
 from vaekit.latents import DiagonalGaussian, Flat, StandardNormal
+from vaekit.latents.posteriors import RelaxedCategorical
+from vaekit.latents.priors.categories import UniformCategories
 from vaekit.likelihoods import Gaussian
 from vaekit.model import VAE
 from vaekit.networks import Decoder, Encoder
@@ -163,6 +165,16 @@ def test_free_bits_of_maps_and_of_layers_without_a_closed_form() -> None:
     expected = expected + whole.clamp_min(threshold * (top.z.shape[1] if top.kl is None else 1)).sum()
     loss = ELBO(free_bits=threshold)(out).mean() - out.distortion.mean()
     assert torch.allclose(loss, expected, rtol=1e-4)
+
+
+def test_free_bits_of_a_variable_of_several_classes() -> None:
+    """One lambda, and not one for each class: ten classes have log 10 nats at most, which ten lambdas of a quarter are above already."""
+    model = scrambled(vae("mlp", latent=10))
+    model.latent = Flat(RelaxedCategorical(model.encoder.features, 1, 10), UniformCategories(1, 10))
+    out = model.eval()(batch(16))
+    for threshold in (0.5 * out.rate().mean().item(), 2 * out.rate().mean().item()):
+        loss = ELBO(free_bits=threshold)(out).mean() - out.distortion.mean()
+        assert loss.item() == pytest.approx(max(out.rate().mean().item(), threshold), abs=1e-3)
 
 
 def test_capacity() -> None:

@@ -72,6 +72,15 @@ def test_training_batches_are_told_from_their_exemplars() -> None:
     assert torch.allclose(known.log_p, expected, atol=1e-4)
 
 
+def test_the_weighted_bound_leaves_an_image_out_of_its_own_prior_as_the_elbo_does() -> None:
+    model, data = started("exemplar")
+    model.eval()
+    torch.manual_seed(0)
+    expected = model(data).log_w()[0]
+    torch.manual_seed(0)
+    assert torch.allclose(model.score(data, k=1), expected, atol=1e-4)
+
+
 def test_a_training_pass_draws_some_of_the_exemplars() -> None:
     prior = exemplars(6, per_step=3).train()
     seen = set()

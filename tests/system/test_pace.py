@@ -1,5 +1,6 @@
 """A run of so many minutes: its length follows the speed of its own steps, by a clock that is set by hand."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ def test_the_second_half_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     kept.begin(600, 1000)
     clock.now += 50
     assert kept.total(720, 1000, 36 + 50) == 1000
+
+
+def test_validation_is_part_of_the_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it takes longer than the training, its time would be given out again and again."""
+    told: list[float] = []
+    monkeypatch.setattr(Pace, "total", lambda self, images, total, seconds: told.append(seconds) or total)
+    x, many = (torch.randint(0, 2, (n, 1, 8, 8), dtype=torch.uint8) for n in (40, 4000))
+    began = time.perf_counter()
+    run = vaekit.fit("mlp", x, validation_data=many, out=tmp_path / "run", epochs=4, batch_size=20, scale=0.05, watcher=Silent())
+    spent = time.perf_counter() - began
+    assert run.metrics()[-1]["seconds"] < told[-1] < spent
+    assert told[2] - told[1] > 2 * (told[1] - told[0])  # a pass of validation lies between them
 
 
 def test_the_loop_takes_the_length_and_writes_it_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Stopped at any moment, a run is resumed by the same command and ends with the same bits."""
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from safetensors.torch import load_file
 import vaekit
 from vaekit.errors import UserError
 from vaekit.training import Silent, Training
-from vaekit.training.loop import Counters, Trainer
+from vaekit.training.counters import Counters
+from vaekit.training.loop import Trainer
 from vaekit.training.plan import Plan
 
 COMMAND = [sys.executable, "-m", "vaekit", "train", "digits", "--recipe", "tutorial", "--scale", "0.25", "--ema", "0.9", "--no-report"]
@@ -120,6 +122,34 @@ def test_a_half_written_checkpoint_is_never_seen(tmp_path: Path, monkeypatch: py
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_is_no_fault_of_vaekit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, number: int
+) -> None:
+    """Whatever was being written: here a line of figures."""
+    from vaekit.cli import main
+    from vaekit.run import Run
+
+    def full(self: Run, row: dict) -> None:
+        raise OSError(number, os.strerror(number), str(self.path / "metrics.jsonl"))
+
+    monkeypatch.setattr(Run, "record", full)
+    x = ["train", "digits", "--recipe", "tutorial", "--scale", "0.1", "--limit", "50", "--epochs", "1", "--no-report", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as stop:
+        main(x)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "disk is full" in said and "metrics.jsonl" in said and "fault of vaekit" not in said
+
+
+def test_what_safetensors_says_of_a_quota_is_understood() -> None:
+    from safetensors import SafetensorError
+
+    from vaekit.saving import disk_full
+
+    assert disk_full(SafetensorError('Error while serializing: IoError(Os { code: 122, message: "Disk quota exceeded" })'))
+    assert not disk_full(SafetensorError("Error while serializing: InvalidHeader"))
+
+
 def test_not_finite_steps_are_skipped_and_a_run_of_them_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vaekit.training import loop
     from vaekit.training.task import Task
@@ -149,15 +179,24 @@ def test_a_loss_that_was_scaled_too_far_is_scaled_less() -> None:
     w = torch.nn.Parameter(torch.ones(3))
     trainer, scaler = object.__new__(Trainer), torch.amp.GradScaler("cpu", init_scale=2.0**127)
     trainer.optimizer, trainer.parameters, trainer.counters = torch.optim.SGD([w], lr=0.1), [w], Counters()
-    trainer.plan, trainer.training, trainer.dimensions = Plan("fp16"), Training(), 1
+    trainer.plan, trainer.training, trainer.dimensions, trainer.moving = Plan("fp16"), Training(), 1, []
     trainer.accelerator = SimpleNamespace(scaler=scaler, unscale_gradients=scaler.unscale_)
     for finite in (False, True):
         scaler.scale(w.sum() * 3).backward()
         assert trainer._limited() == finite
         if not finite:
-            trainer._leave_out()
+            trainer._leave_out([])
     assert scaler.get_scale() == 2.0**126 and (trainer.counters.skipped, trainer.counters.in_a_row) == (1, 1)
     torch.testing.assert_close(w.grad, torch.full((3,), 3.0))
+    # The scale is part of the state: a resumed run does not begin again at one that is too far.
+    kept: dict[str, object] = {}
+    trainer.accelerator.is_main_process, trainer.pending_best, trainer.average, trainer.counters.in_a_row = True, None, None, 0
+    trainer.checkpoint = SimpleNamespace(save=lambda modules, optimizers, counters: kept.update(counters), load=lambda *_: kept)
+    trainer._modules = trainer._optimizers = dict
+    trainer._save()
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu")
+    trainer._restore()
+    assert trainer.accelerator.scaler.get_scale() == 2.0**126
 
 
 def test_divergence_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ class _Path:
 
 def path_of(model: VAE, batch: Batch, count: int, posterior: bool, fitted: Fitted | None = None) -> _Path:
     """`count` chains for each image, at draws of their start; with `fitted` p(z) is that prior's, which has a density (`Fitted.weighs`)."""
-    c, anchors = model.embed(batch.condition), model.anchors()
+    c, anchors = model.embed(batch.condition), model.anchors(batch.index)
     out = model._observe(batch, model._encode(batch, c), c, anchors, count)
     term = out.terms[0]
     c = None if c is None else fold(c, count)
@@ -159,7 +159,7 @@ def path_of(model: VAE, batch: Batch, count: int, posterior: bool, fitted: Fitte
         prior = lambda z: fitted.log_prob(z, told)  # noqa: E731
         z = term.z if posterior else fitted.sample(len(target), condition=told, in_turn=False)
     else:
-        z = term.z if posterior else model.latent.prior_codes(len(target), anchors=anchors, c=c)
+        z = term.z if posterior else model.latent.prior_codes(len(target), anchors=model.anchors(), c=c)
     width = torch.ones_like(z) if fitted is None else fitted.std.expand_as(z)
     if posterior:
         width = begin.variance.clamp_min(1e-12).sqrt() if "moments" in model.latent.gives else torch.ones_like(z)

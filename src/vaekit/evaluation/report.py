@@ -77,7 +77,7 @@ def report(
         fidelity = reconstruction_scores(model, spec, batches(), precision=precision, progress=step(n, 1, n))
     if k and bound.bounded:
         weighted = iw_bound(model, batches(), k, chunk, seed=seed, precision=precision, progress=step(2 * n, k, n))
-    observed = observed_fraction(batches())
+    observed = observed_fraction(batches(), model.likelihood.joint)
     return {
         "images": n,
         **_bounds(bound, weighted, k, model.likelihood, spec.dimensions * (observed or 1.0)),

@@ -83,7 +83,8 @@ class Discrete(Latent):
         channels = self._standardized(h).movedim(1, -1).flatten(0, -2)
         # Upon what is there, so that a second start comes to the same.
         self.mean += self.std * channels.mean(0)
-        self.std *= channels.std(0, correction=0).clamp_min(1e-6)
+        std = channels.std(0, correction=0)
+        self.std *= torch.where(std > 1e-6, std, 1.0)
         self.quantizer.initialize(self._standardized(h))
 
     def post_step(self, stats: Mapping[str, Tensor]) -> None:

@@ -22,6 +22,8 @@ class Likelihood(Part):
     """
 
     kind: ClassVar[Literal["pmf", "density", "bound", "energy"]]
+    joint: ClassVar[bool] = False
+    """Whether a pixel's channels are scored together: then it counts only where all of them are observed."""
 
     @classmethod
     @abc.abstractmethod

@@ -1,9 +1,9 @@
 """A free probability for each level of each value."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -57,6 +57,8 @@ class Categorical(Likelihood):
     @torch.no_grad()
     def bias(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "P H W"]:
         """Log frequencies of the levels at each pixel, to which those of the whole channel count as one more image: a batch has few images."""
-        counts = F.one_hot(x.long(), self.levels).permute(0, 4, 1, 2, 3).sum(0).float()
+        places = math.prod(x.shape[1:])
+        cells = x.long().flatten(1) * places + torch.arange(places, device=x.device)
+        counts = torch.bincount(cells.flatten(), minlength=self.levels * places).view(self.levels, *x.shape[1:]).float()
         channel = (counts + 1 / self.levels).mean((2, 3), keepdim=True)
         return torch.log((counts + channel / channel.sum(0, keepdim=True)) / (x.shape[0] + 1)).flatten(0, 1)

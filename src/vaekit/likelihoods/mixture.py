@@ -34,6 +34,7 @@ class Mixture(Likelihood):
     """
 
     kind: ClassVar[Literal["pmf", "density", "bound", "energy"]] = "pmf"
+    joint: ClassVar[bool] = True
 
     def __init__(self, components: int = 5, channels: int = 1, levels: int = 256) -> None:
         super().__init__()

@@ -83,9 +83,10 @@ class AttributeCondition(Condition):
         return F.pad(c, (0, 1), value=1.0) if self.marked else c
 
     def initialize(self, condition: Float[Tensor, "B F"]) -> None:
-        """Measures mean and standard deviation on one batch."""
+        """Measures mean and standard deviation on one batch; an attribute that is the same in all of it is not scaled."""
         self.mean.copy_(condition.mean(0))
-        self.std.copy_(condition.std(0, correction=0).clamp_min(1e-6))
+        std = condition.std(0, correction=0)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
 
     def draw(self, n: int) -> Tensor:
         raise UserError(f"This model is conditioned on {len(self.mean)} attributes: say which values the new images should have.")

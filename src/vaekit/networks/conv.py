@@ -2,9 +2,19 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vaekit.networks.base import Decoder, Encoder
 from vaekit.networks.blocks import Doubling, ceil_div, conditioned, cropped
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Takes its running averages where a batch has one value of each channel, which has no variance: one image with a map of 1 x 1."""
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
 
 
 class ConvEncoder(Encoder):
@@ -22,7 +32,7 @@ class ConvEncoder(Encoder):
         channels, height, width = shape
         layers: list[nn.Module] = []
         for out in widths:
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), BatchNorm(out), nn.ReLU(inplace=True)]
             channels, height, width = out, ceil_div(height, 2), ceil_div(width, 2)
         self.convolutions = nn.Sequential(*layers)
         self.dense = nn.Sequential(nn.Linear(channels * height * width + condition, dense), nn.ReLU(inplace=True))
@@ -51,7 +61,7 @@ class ConvDecoder(Decoder):
         self.dense = nn.Sequential(nn.Linear(latent + condition, dense), nn.ReLU(inplace=True), nn.Linear(dense, size), nn.ReLU(inplace=True))
         layers: list[nn.Module] = []
         for i in reversed(range(1, len(widths))):
-            layers += [Doubling(widths[i], widths[i - 1]), nn.BatchNorm2d(widths[i - 1]), nn.ReLU(inplace=True)]
+            layers += [Doubling(widths[i], widths[i - 1]), BatchNorm(widths[i - 1]), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers, Doubling(widths[0], params))
 
     def forward(self, d: Float[Tensor, "N D"], c: Float[Tensor, "N G"] | None = None, target: Tensor | None = None) -> Float[Tensor, "N P H W"]:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaekit.distributions.relaxed_categorical import Categories
 from vaekit.objectives.base import Objective
 from vaekit.objectives.schedules import Constant, Schedule
 from vaekit.output import VAEOutput
@@ -15,7 +16,7 @@ class ELBO(Objective):
     * `beta`: a number or a schedule (warm-up, cyclical).
     * `free_bits` lambda, in nats for each dimension of a vector, or each channel of a map: the divergence becomes sum_j max(lambda, mean over the
       batch of KL_j), so that a dimension below lambda is not pushed down. Where the divergence has no closed form by dimension, a layer has the
-      lambdas of all its D together, max(D lambda, KL). Reports always give the true divergence.
+      lambdas of all its D together, max(D lambda, KL); a variable of several classes has one. Reports always give the true divergence.
     * `capacity` C, in nats per image, a number or a schedule: the divergence becomes gamma |KL - C|, with `gamma` its weight.
 
     References:
@@ -61,7 +62,8 @@ class ELBO(Objective):
                 kl = (term.log_q - term.log_p).unsqueeze(1)
             else:
                 kl = term.kl.flatten(2).sum(2) if term.kl.dim() > 2 else term.kl
-            free = self.free_bits * (term.z.shape[1] if kl.shape[1] == 1 else 1)
+            whole = kl.shape[1] == 1 and not isinstance(term.q, Categories)
+            free = self.free_bits * (term.z.shape[1] if whole else 1)
             # Where the batch mean is below the threshold the term is a constant, for every image, without gradient.
             total = total + torch.where(kl.mean(0) > free, kl, free).sum(1).view(out.k, -1)
         return total

@@ -69,7 +69,7 @@ def measure(model: VAE, spec: DataSpec, batches: Callable[[], Batches], *, sampl
         torch.cat(known).long().numpy() if len(known) == len(labels) else None,
         iw_bound(model, first(batches(), weighed), samples) if bound.bounded and any(layer.stochastic for layer in latent.layers) else None,
         samples,
-        observed_fraction(batches()),
+        observed_fraction(batches(), model.likelihood.joint),
         label_accuracy(model, batches()),
     )
 

@@ -5,11 +5,12 @@ import math
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit.data import Dataset
 from vaekit.errors import UserError
@@ -21,6 +22,7 @@ from vaekit.recipes import Recipe
 from vaekit.run import Run
 from vaekit.saving import copy_file, remove_leftovers, save_model
 from vaekit.training.checkpoint import Checkpoint
+from vaekit.training.counters import Counters
 from vaekit.training.critics import Critics
 from vaekit.training.ema import Average
 from vaekit.training.optimizer import all_finite, global_norm, make_optimizer, set_rate
@@ -38,28 +40,6 @@ ROLLBACKS = 6
 """Returns after which it gives up."""
 STEPS = 500
 """Before so many, nothing is said of a code that is not used yet."""
-
-
-@dataclass
-class Counters:
-    """Where a run stands: all that a checkpoint keeps beside tensors."""
-
-    images: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    """Of loss, distortion and rate over the images since the last validation."""
-    summed: int = 0
-    skipped: int = 0
-    in_a_row: int = 0
-    rollbacks: int = 0
-    rate_scale: float = 1.0
-    averaged: int = 0
-    best: float | None = None
-    plain: bool = False
-    """Whether augmentation has ended: a run of so many minutes can grow longer, and does not begin again with it."""
-    seconds: float = 0.0
-    """Of the steps, validation not counted."""
-    start: float = 0.0
-    """Seconds of what the data fill at the start: most of a mixture's fit."""
 
 
 class Trainer:
@@ -100,6 +80,9 @@ class Trainer:
         self.checkpoint = Checkpoint(run.checkpoints)
         self.pace = Pace(training.minutes, accelerator)
         self.pending_best: dict[str, Tensor] | None = None
+        self.beyond: float | None = None
+        """The norm of the last gradient that was left out for being larger than `skip`; None where it was not finite."""
+        self.moving = [b for m in self.task.modules() if isinstance(m, _BatchNorm) for b in m.buffers(recurse=False)]
         self.prepared, prepared = accelerator.prepare(self.task, optimizer)
         # Accelerate's optimizer is needed where a loss is scaled; elsewhere it is the plain one with a cost for each step.
         self.optimizer = prepared if plan.precision == "fp16" else optimizer
@@ -159,21 +142,33 @@ class Trainer:
             if not good and self.counters.in_a_row >= PATIENCE:
                 self._roll_back()
                 return
-            within = self.counters.images % self.count != 0 and self.counters.images < self.total
-            if within and (asked or time.perf_counter() - self.saved > self.save_seconds):
+            stop = self._asked(asked)
+            # After a step that was left out the state may be what made it fail: it is kept once a step has been taken again.
+            within = self.counters.images % self.count != 0 and self.counters.images < self.total and not self.counters.in_a_row
+            if within and (stop or time.perf_counter() - self.saved > self.save_seconds):
                 self._save()
-                self._stop_if(asked)
+                self._stop_if(stop)
         # Only after its validation is an epoch over: a state saved before it would skip it on resuming.
+        began = time.perf_counter()
         self._validate()
-        if asked or self.counters.images >= self.total or time.perf_counter() - self.saved > self.save_seconds:
+        self.counters.validating += time.perf_counter() - began
+        stop = self._asked(asked)
+        if stop or self.counters.images >= self.total or time.perf_counter() - self.saved > self.save_seconds:
             self._save()
-        if self.counters.images < self.total:
-            self._stop_if(asked)
+        if self.counters.images < self.total and not self.counters.in_a_row:
+            self._stop_if(stop)
+
+    def _asked(self, asked: list[int]) -> int:
+        """The signal that asks to stop, the same on all processes, of which a launcher may have told one alone; 0 for none."""
+        own = asked[0] if asked else 0
+        if self.world == 1:
+            return own
+        return int(self.accelerator.gather(torch.tensor([own], device=self.device)).max())
 
     def _keep_pace(self) -> None:
         """A run of so many minutes gets another length where the speed is not what it was measured to be."""
         images, before = self.counters.images, self.total
-        self.total = self.pace.total(images, before, self.counters.seconds)
+        self.total = self.pace.total(images, before, self.counters.seconds + self.counters.validating)
         if self.total == before:
             return
         if self.accelerator.is_main_process:
@@ -184,15 +179,15 @@ class Trainer:
         )
         self.watcher.start(images, self.total)
 
-    def _stop_if(self, asked: list[int]) -> None:
-        if asked:
-            name = "Ctrl-C" if asked[0] == signal.SIGINT else "SIGTERM"
-            raise Interrupted(
-                f"Stopped by {name} at {self.counters.images:,} of {self.total:,} images; run the same command again to go on.", asked[0]
-            )
+    def _stop_if(self, stop: int) -> None:
+        if stop:
+            name = "Ctrl-C" if stop == signal.SIGINT else "SIGTERM"
+            raise Interrupted(f"Stopped by {name} at {self.counters.images:,} of {self.total:,} images; run the same command again to go on.", stop)
 
     def _finish(self) -> None:
         if self.accelerator.is_main_process:
+            if self.counters.best is None and self.recipe.select != "last":
+                self.watcher.say("No validation gave a finite ELBO: the model has the last weights, and not the best.")
             copy_file(self.run.best, self.run.final)
             self.run.describe(
                 finished=True,
@@ -210,10 +205,13 @@ class Trainer:
         c, t = self.counters, self.training
         position = c.images
         c.images = min(c.images + len(rows), self.total)
+        fraction = position / self.total
+        self.schedule = self.task.progress(fraction)
+        set_rate(self.optimizer, rate := t.rate(fraction) * c.rate_scale)
+        self.schedule["lr"] = rate
         local = rows[: len(rows) - len(rows) % self.world][self.rank :: self.world] if self.world > 1 else rows
         if len(local) == 0:
             return True
-        fraction = position / self.total
         c.plain = c.plain or fraction >= t.augment_until
         augment = None if c.plain else t.augment
         batch = self.data.batch("train", local, seed=t.seed, epoch=epoch, augment=augment, position=position * self.world + self.rank)
@@ -221,18 +219,16 @@ class Trainer:
             batch = batch.to(self.device)
         # Once for the encoder and the likelihood, which both take floats.
         batch.x = batch.x.float()
-        self.schedule = self.task.progress(fraction)
-        set_rate(self.optimizer, rate := t.rate(fraction) * c.rate_scale)
-        self.schedule["lr"] = rate
         seed_step(t.seed, self.rank, position)
         if not self.task.training:
             self.prepared.train()
+        averages = [b.clone() for b in self.moving]
         step = self.prepared(batch)
         loss = step.loss / self.dimensions
         # Accelerate's backward is the plain one but for fp16, whose loss it scales.
         self.accelerator.backward(loss) if self.plan.precision == "fp16" else loss.backward()
         if not self._limited():
-            self._leave_out()
+            self._leave_out(averages)
             return False
         self.optimizer.step()
         self._forget_gradients()
@@ -255,8 +251,10 @@ class Trainer:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def _leave_out(self) -> None:
-        """Forgets the gradient of a step that is not taken; in fp16 a loss that was scaled too far is scaled less from then on."""
+    def _leave_out(self, averages: list[Tensor]) -> None:
+        """Forgets the gradient of a step that is not taken, and what batch norm has averaged of it; a loss scaled too far for fp16 is scaled less."""
+        for now, before in zip(self.moving, averages, strict=True):
+            now.copy_(before)
         if self.plan.precision == "fp16":
             self.accelerator.scaler.update()
         self._forget_gradients()
@@ -270,7 +268,9 @@ class Trainer:
         if self.training.clip is None and self.training.skip is None:
             return all_finite(self.parameters)
         norm = global_norm(self.parameters).item() * self.dimensions
-        if not math.isfinite(norm) or (self.training.skip is not None and norm > self.training.skip):
+        larger = self.training.skip is not None and norm > self.training.skip
+        if larger or not math.isfinite(norm):
+            self.beyond = norm if math.isfinite(norm) else None
             return False
         if self.training.clip is not None and norm > self.training.clip:
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], self.training.clip / norm)
@@ -308,7 +308,8 @@ class Trainer:
                 "skipped_steps": c.skipped,
             }
             row = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
-            better = row["val_elbo_nats"] is not None and (c.best is None or row["val_elbo_nats"] > c.best)
+            # As long as no ELBO was finite, the last weights stand in for the best.
+            better = c.best is None or (row["val_elbo_nats"] is not None and row["val_elbo_nats"] > c.best)
             if better or self.recipe.select == "last":
                 c.best = row["val_elbo_nats"]
                 self.pending_best = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -332,15 +333,17 @@ class Trainer:
         return {"model": inner, **{f"critic.{k}": v for k, v in self.critics.optimizers.items()}}
 
     def _save(self) -> None:
-        """The best model first, then the state that knows of it: a kill in between costs nothing."""
+        """The best model first, then the state that knows of it: a kill in between costs nothing. After a step that was left out, the model alone."""
         if self.accelerator.is_main_process:
             if self.pending_best is not None:
                 self._save_best(self.pending_best)
                 self.pending_best = None
-            self.counters.averaged = 0 if self.average is None else self.average.steps
-            if self.average is not None:
-                self.average.evaluated()
-            self.checkpoint.save(self._modules(), self._optimizers(), asdict(self.counters))
+            if not self.counters.in_a_row:
+                self.counters.averaged = 0 if self.average is None else self.average.steps
+                self.counters.scaler = self.accelerator.scaler.state_dict() if self.plan.precision == "fp16" else {}
+                if self.average is not None:
+                    self.average.evaluated()
+                self.checkpoint.save(self._modules(), self._optimizers(), asdict(self.counters))
         self.saved = time.perf_counter()
 
     def _save_best(self, weights: dict[str, Tensor]) -> None:
@@ -353,23 +356,31 @@ class Trainer:
         self.counters = Counters(**self.checkpoint.load(self._modules(), self._optimizers()))
         if self.average is not None:
             self.average.steps = self.counters.averaged
+        if self.counters.scaler:
+            self.accelerator.scaler.load_state_dict(self.counters.scaler)
         self.saved = time.perf_counter()
 
     def _roll_back(self) -> None:
-        scale, rollbacks = self.counters.rate_scale / 2, self.counters.rollbacks + 1
-        skipped, seconds = self.counters.skipped, self.counters.seconds
-        if rollbacks > ROLLBACKS:
+        now = self.counters
+        what = "were not finite"
+        if self.beyond is not None:
+            what = f"had a gradient beyond --skip {self.training.skip:g} (the last one of {self.beyond:,.0f} nats)"
+        if now.rollbacks == ROLLBACKS:
+            first = "Try" if self.beyond is None else "Raise --skip where such norms are usual, or try"
             raise UserError(
-                f"Training diverged {ROLLBACKS} times: {PATIENCE} steps in a row were not finite, each time with a lower rate. "
-                "Try a smaller --lr, --precision fp32, or another likelihood; and look for extreme values in the data."
+                f"Training diverged {ROLLBACKS} times: {PATIENCE} steps in a row {what}, each time with a lower rate. "
+                f"{first} a smaller --lr, --precision fp32, or another likelihood; and look for extreme values in the data."
             )
+        scaler = self.accelerator.scaler.state_dict() if self.plan.precision == "fp16" else {}
         self._restore()
-        self.counters.rate_scale, self.counters.rollbacks, self.counters.skipped, self.counters.seconds = scale, rollbacks, skipped, seconds
+        if scaler:
+            self.accelerator.scaler.load_state_dict(scaler)
+        self.counters.rate_scale, self.counters.rollbacks = now.rate_scale / 2, now.rollbacks + 1
+        self.counters.skipped, self.counters.seconds, self.counters.validating = now.skipped, now.seconds, now.validating
         self.counters.in_a_row = 0
         self.pending_best = None
         if self.accelerator.is_main_process:
             self.run.forget_after(self.counters.images)
         self._save()
-        self.watcher.say(
-            f"{PATIENCE} steps in a row were not finite: back to {self.counters.images:,} images, with the learning rate times {scale:g}."
-        )
+        rate = f"with the learning rate times {self.counters.rate_scale:g}"
+        self.watcher.say(f"{PATIENCE} steps in a row {what}: back to {self.counters.images:,} images, {rate}.")

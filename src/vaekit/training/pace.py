@@ -31,7 +31,7 @@ class Pace:
         self.images, self.since = images, time.perf_counter()
 
     def total(self, images: int, total: int, seconds: float) -> int:
-        """Images to train on in all, now that `images` of `total` are done after `seconds` of training: the same on all processes."""
+        """Images to train on in all, now that `images` of `total` are done after `seconds`, validation counted: the same on all processes."""
         tenth = 10 * images // total
         if self.minutes is None or tenth <= self.tenth or tenth > TENTHS:
             return total

@@ -84,23 +84,26 @@ def start(
         mixed_precision="fp16" if training.precision == "fp16" else "no",
         **tracking,
     )
-    if not run.exists and accelerator.is_main_process:
-        _write_down(run, recipe, data, training, options, accelerator, tune)
-    accelerator.wait_for_everyone()
-    plan = run.description["plan"]
-    if plan["processes"] != accelerator.num_processes:
-        watcher.say(f"The run was begun on {plan['processes']} processes and goes on on {accelerator.num_processes}: its last bits will differ.")
-    chosen = Chosen.from_json(plan)
-    watcher.say(str(chosen))
-    if trackers:
-        accelerator.init_trackers("vaekit", config={k: v for k, v in options.items() if isinstance(v, (int, float, str, bool))})
-    threads = torch.get_num_threads()
-    torch.set_num_threads(chosen.plan.threads)
-    try:
-        with run.held() if accelerator.is_main_process else nullcontext():
+    # From here on the folder is this process's: nobody else writes down another plan while this one is measured.
+    with run.held() if accelerator.is_main_process else nullcontext():
+        if not run.exists and accelerator.is_main_process:
+            _write_down(run, recipe, data, training, options, accelerator, tune)
+        accelerator.wait_for_everyone()
+        plan = run.description["plan"]
+        if plan["processes"] != accelerator.num_processes:
+            watcher.say(f"The run was begun on {plan['processes']} processes and goes on on {accelerator.num_processes}: its last bits will differ.")
+        if accelerator.num_processes > plan["batch_size"]:
+            raise UserError(f"{accelerator.num_processes} processes share batches of {plan['batch_size']}: take fewer, or a larger --batch-size.")
+        chosen = Chosen.from_json(plan)
+        watcher.say(str(chosen))
+        if trackers:
+            accelerator.init_trackers("vaekit", config={k: v for k, v in options.items() if isinstance(v, (int, float, str, bool))})
+        threads = torch.get_num_threads()
+        torch.set_num_threads(chosen.plan.threads)
+        try:
             Trainer(recipe, data, training, run, accelerator, chosen.plan, plan["images"], watcher, save_seconds).train()
-    finally:
-        torch.set_num_threads(threads)
+        finally:
+            torch.set_num_threads(threads)
     leave(accelerator)
 
 
