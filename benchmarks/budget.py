@@ -95,8 +95,8 @@ WHY: dict[str, str] = {
     "ladder": "maps of latents carry the details, a mixture of 500 Gaussians the rest: over three seeds better by 1.5 nats, with 59 % of the images",
     "ladder-4": "two more groups cost a third of the images; in five minutes they are not paid back",
     "ladder-8": "half of the images of two groups: the same, more so",
-    "ladder-muon": "a step of the same size in every direction of a kernel, nearly free: a nat better than AdamW with about as many images",
-    "ladder-causal": "each pixel is also told its neighbours: slower, and behind the plain ladder now; after an hour it is ahead (results.md)",
+    "ladder-muon": "a step of the same size in every direction of a kernel, for some 9 % of the images: a nat better than AdamW with about as many",
+    "ladder-causal": "each pixel is also told its neighbours: slower, and behind the plain ladder after so few minutes",
     "pixel-vae": "what pixels tell each other need not go through a code; measured at ten minutes alone, where it leads by a nat",
     "mlp-published": "75 passes over the data, 8 times conv's images each second; the published bound of these networks is 228.70 (5,000 samples)",
     "mlp": "averaged weights and a falling rate take 0.9 nats off the ELBO, and 0.1 off the bound",
@@ -241,7 +241,7 @@ def spread(rows: list[dict[str, Any]]) -> list[str]:
 def off(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence on the rows whose training took more than a tenth longer or shorter than asked for."""
     found = [f"`{r['name']}` {r['seed']} ({r['minutes']:.1f})" for r in rows if "error" not in r and abs(r["minutes"] / r["minutes_asked"] - 1) > 0.1]
-    why = "other work had slowed the machine down, and the number of images had been set before"
+    why = "the machine's speed had changed while the row ran"
     return [f"More than a tenth off the minutes asked for: {', '.join(found)}; {why}."] if found else []
 
 

@@ -17,7 +17,7 @@ PATCH = 2
     year=2016,
     paper="Ladder Variational Autoencoders (Sonderby et al.), with the residual posteriors of NVAE (Vahdat, Kautz, 2020)",
     url="https://arxiv.org/abs/1602.02282",
-    good_for="a better likelihood within minutes: layers of latents from coarse to fine, for about twice the time of conv",
+    good_for="a better likelihood, given ten minutes: layers of latents from coarse to fine, for about twice the time of conv",
 )
 def ladder(s: Setting) -> Recipe:
     """A vector at the top, then maps of latents below it, each told what is above. The top decides what the image is of, the maps where its details
