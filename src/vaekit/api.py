@@ -28,7 +28,7 @@ from vaekit.evaluation.samples.compare import compare
 from vaekit.export.codes import write_codes
 from vaekit.export.target import target
 from vaekit.finish import finish, illustrate, new_images
-from vaekit.given import reopen, told, with_prior
+from vaekit.given import is_own, reopen, told, with_prior
 from vaekit.model import VAE
 from vaekit.output import Batch
 from vaekit.recipes import DEFAULT, RECIPES, SETTING_OPTIONS, Entry, Recipe, build_recipe, knobs
@@ -109,6 +109,8 @@ def fit(
     check_options(options, by_name=isinstance(recipe, str))
     check_early(recipe, out, options, trackers)
     layout: dict[str, Any] = {k: options.get(k) for k in DATA_OPTIONS if k in options}
+    if isinstance(data, Dataset) and (asked := [k for k, v in {**layout, "validation_data": validation_data}.items() if v not in (None, False)]):
+        raise UserError(f"These data are opened already: give {', '.join(asked)} to open_data.")
     try:
         dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, progress=watcher.reading, **layout)
     finally:
@@ -211,12 +213,12 @@ def evaluate(
     disentanglement: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Any]:
-    """The figures of a run on its test split, or on other data (all of it, unless that has a split of its own).
+    """The figures of a run on its test split, or on other data (all of it, unless that has a split of its own, or is the run's own, moved).
 
     With `disentanglement` also the measures of how its code's dimensions stand for the known factors of the images (`shapes` has some).
     """
     dataset = reopen(run, data)
-    split = split or ("test" if data is None or dataset.official else "all")
+    split = split or ("test" if is_own(run, dataset) or data is None or dataset.official else "all")
     if split not in ("train", "validation", "test", "all"):
         raise UserError(f"A split is train, validation, test or all, and not '{split}'.")
     if samples < 0:
@@ -226,11 +228,11 @@ def evaluate(
     if count == 0:
         raise UserError(f"The {split} split of '{dataset.name}' is empty: choose another with --split, or name other data.")
 
+    limit = None if limit is not None and limit >= count else limit
     factors = factors_of(dataset, parts, limit) if disentanglement else None
 
     def batches() -> Iterator[Batch]:
-        for part in parts:
-            yield from dataset.batches(part, 128)
+        yield from dataset.batches(parts, 128, limit)
 
     figures = report(run.model, run.spec, batches, samples=samples, limit=limit, images=count, precision=precision, progress=progress)  # type: ignore[arg-type]
     if factors is not None:

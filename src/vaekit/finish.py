@@ -40,7 +40,7 @@ def _show(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
 
 def new_images(run: Run, dataset: Dataset) -> Image:
     """A grid of 64 new images."""
-    condition = conditions(run.model, dataset, dataset.index("validation")[:64])
+    condition = conditions(run.model, dataset, dataset.index("validation")[dataset.positions("validation", 64)[0][1]])
     with reproducible("pictures"):
         return pictures.grid(run.model.sample(64, condition=_repeated(condition, 64)), dataset.spec)
 
@@ -48,7 +48,7 @@ def new_images(run: Run, dataset: Dataset) -> Image:
 def illustrate(run: Run, dataset: Dataset) -> None:
     """Draws `samples.png`, `reconstructions.png` and `curves.png`, and `map.png` of a two-dimensional latent, where they are not there yet."""
     model, spec = run.model, dataset.spec
-    batch = dataset.batch("validation", torch.arange(min(64, dataset.size("validation"))))
+    batch = next(dataset.batches("validation", 64, 64))
     condition = batch.condition
     with reproducible("pictures"):
         for name, draw in {

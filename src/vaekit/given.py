@@ -26,11 +26,18 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     kept["size"] = tuple(options["size"])
     if description.get("table"):
         kept["condition"] = description["table"]
-    if data is None and description.get("limit"):
-        kept["limit"] = description["limit"]
-    if data is None and options.get("labels"):
-        kept["labels"] = options["labels"]
-    dataset = open_data(source, **kept)
+    own: dict[str, Any] = {"limit": description.get("limit"), "labels": options.get("labels"), "validation_data": description.get("validation")}
+    if data is not None:
+        own["validation_data"] = None
+    own = {k: v for k, v in own.items() if v is not None}
+    dataset = open_data(source, **kept, **own)
+    if data is not None and not is_own(run, dataset):
+        if description.get("table") and dataset.names is None:
+            raise UserError(
+                f"The table of this run, {description['table']}, numbers the rows of its own images: "
+                "name others as a folder whose files it knows by name."
+            )
+        dataset = open_data(source, **kept) if own else dataset
     wanted = DataSpec.from_json(description["spec"])
     if (dataset.spec.shape, dataset.spec.levels) != (wanted.shape, wanted.levels):
         raise UserError(f"The model was trained on images of {form(wanted)}, and these are {form(dataset.spec)}: bring them to the same form.")
@@ -43,6 +50,11 @@ def reopen(run: Run, data: Any = None) -> Dataset:
         theirs, ours = (", ".join(classes) or "none" for classes in (dataset.spec.classes, wanted.classes))
         raise UserError(f"The model knows the classes {ours}, and these data have {theirs}: bring them to the same classes, in the same order.")
     return dataset
+
+
+def is_own(run: Run, dataset: Dataset) -> bool:
+    """Whether these are the images that the run was trained on, wherever they are now."""
+    return bool(dataset.fingerprint == run.description["data"]["fingerprint"])
 
 
 def with_prior(run: Run, name: str | None) -> Run:

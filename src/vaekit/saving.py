@@ -70,7 +70,7 @@ def save_text(path: Path, text: str) -> None:
 
 
 def _dump(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="replace")  # a file's name need not be text
 
 
 def copy_file(source: Path, target: Path) -> None:

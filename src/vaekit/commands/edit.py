@@ -94,7 +94,7 @@ def traverse(
         images = editing.traverse(loaded.model, batch, dim or [], span, steps)[0]
         figures["dimensions"] = dim
     else:
-        codes = editing.codes_of(loaded.model, api.reopen(loaded, data).batches("train", 128), limit)
+        codes = editing.codes_of(loaded.model, api.reopen(loaded, data).batches("train", 128, limit), limit)
         found = editing.principal_directions(codes, principal)
         images = editing.walk(loaded.model, batch, found, span, steps)[0]
         figures |= {"share_of_variance": _rounded(found.share), "deviations": _rounded(found.deviations)}

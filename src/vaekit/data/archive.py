@@ -1,10 +1,14 @@
 """Zip and tar archives: their images are unpacked into the cache, once for each content."""
 
 import contextlib
+import errno
+import lzma
 import os
+import re
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -15,7 +19,7 @@ from vaekit.errors import UserError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _WANTED = SUFFIXES | {".csv"}
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError, ValueError)
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
@@ -68,10 +72,15 @@ def _extract(path: Path, folder: Path) -> list[str]:
                 if stream is None:
                     left_out.append(name)
                     continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with stream, open(target, "wb") as handle:
-                    shutil.copyfileobj(stream, handle, 1 << 20)
-                count += 1
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with stream, open(target, "wb") as handle:
+                        shutil.copyfileobj(stream, handle, 1 << 20)
+                    count += 1
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:
+                        raise
+                    left_out.append(name)
     except UserError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -123,7 +132,8 @@ def _nothing() -> None:
 def _inside(folder: Path, name: str) -> Path | None:
     """Where a member goes, or None if its name leads out of `folder`."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or any(part in ("..", "/") or ":" in part or "\0" in part for part in parts):
+    drive = bool(parts) and re.fullmatch("[A-Za-z]:", parts[0]) is not None
+    if not parts or drive or any(part in ("..", "/") or "\0" in part or (os.name == "nt" and ":" in part) for part in parts):
         return None
     target = folder.joinpath(*parts)
     inside = os.path.realpath(target).startswith(os.path.realpath(folder) + os.sep)

@@ -3,6 +3,7 @@
 import gzip
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _IMAGES = ("images", "x", "x_train", "train_images", "imgs")
 _LABELS = ("labels", "y", "y_train", "train_labels")
 _LATER = {VALIDATION: ("x_val", "x_valid", "x_validation", "val_images"), TEST: ("x_test", "test_images")}
 _IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-_BROKEN = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
+_BROKEN = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError)
 
 
 def is_idx(path: Path) -> bool:

@@ -172,9 +172,14 @@ def understand_labels(y: Any, count: int, names: tuple[str, ...] = ()) -> tuple[
     if values.ndim != 1 or len(values) != count:
         raise UserError(f"Labels are one per image, [{count}], and not {list(values.shape)}.")
     if values.dtype.kind in "OSU":
-        text = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values])
+        known = np.array([v is not None and v == v for v in values])  # NaN is not itself
+        text = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values[known]])
         found, ids = np.unique(text, return_inverse=True)
-        return ids.reshape(-1).astype(np.int64), tuple(str(v) for v in found)
+        if all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values[known]):  # numbers with holes
+            return understand_labels(np.array([v if there else -1 for v, there in zip(values, known, strict=True)]), count, names)
+        every = np.full(count, -1, np.int64)
+        every[known] = ids.reshape(-1)
+        return every, tuple(str(v) for v in found)
     if values.dtype.kind == "f":
         known = np.isfinite(values)
         if (values[known] != np.rint(values[known])).any():

@@ -8,13 +8,14 @@ import numpy as np
 from vaekit.errors import UserError
 
 
-def read_table(path: Path, names: list[str] | None, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Attributes [count, F] float32 and what they are called, from a CSV file that covers every image.
+def read_table(path: Path, keys: list[str], files: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Attributes [len(keys), F] float32 and what they are called, from a CSV file that covers every image.
 
-    The header's first column is the file's name relative to the folder (the row number, from 0, for arrays), the others are numbers.
+    The header's first column is the image's key: the file's name relative to the folder (`files`), or for arrays the number of its row, from 0;
+    the others are numbers.
     Raises `UserError` for missing images, doubled ones, and cells that are not numbers.
     """
-    what = "names relative to the folder" if names else "row numbers, from 0"
+    what = "names relative to the folder" if files else "row numbers, from 0"
     try:
         with open(path, newline="", encoding="utf-8-sig") as handle:
             first = handle.readline()
@@ -39,7 +40,6 @@ def read_table(path: Path, names: list[str] | None, count: int) -> tuple[np.ndar
             raise UserError(f"Line {line} of {path} holds a cell that is not a number: {', '.join(row[1:])}.") from None
         if not np.isfinite(table[key]).all():
             raise UserError(f"Line {line} of {path} holds a value that is not finite.")
-    keys = names or [str(i) for i in range(count)]
     missing = [key for key in keys if key not in table]
     if missing:
         raise UserError(

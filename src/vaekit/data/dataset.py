@@ -1,6 +1,6 @@
 """`Dataset`: batches of raw values from a store, by split and row."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,8 @@ class Dataset:
     """[n] the file of each image, relative to the folder, in the order of the whole set; None where images are not files."""
     source: str | None = None
     """The path or built-in name that opens the same data again; None for arrays."""
+    validation: str | None = None
+    """The path that opens the validation images again, where they were given apart."""
     limit: int | None = None
     table: str | None = None
     """Where the table of attributes is, from any working folder."""
@@ -57,10 +59,11 @@ class Dataset:
         labels: int | None = None,
     ) -> None:
         self.name, self.names = source.name, source.names
+        self._keys = source.names or [str(i) for i in (range(source.count) if source.numbers is None else source.numbers.tolist())]
         self.official = source.split is not None
         """Whether the data came with a split of its own."""
         self.notes = list(source.notes)
-        table = read_table(Path(condition), source.names, source.count) if condition not in (None, "class", "attributes") else None
+        table = read_table(Path(condition), self._keys, source.names is not None) if condition not in (None, "class", "attributes") else None
         attributes, names = table or (source.attributes, source.attribute_names)
         self._check(source, binarized, condition, labels)
         self._store, rows = store(source, progress)
@@ -165,7 +168,7 @@ class Dataset:
 
     def read_attributes(self, table: str | Path) -> None:
         """Takes the attributes from a CSV file (`read_table`); what a model is told does not change. Raises `UserError` for one that does not fit."""
-        attributes, names = read_table(Path(table).expanduser(), self.names, sum(len(rows) for rows in self._rows.values()))
+        attributes, names = read_table(Path(table).expanduser(), self._keys, self.names is not None)
         self.attributes, self.table = torch.from_numpy(attributes), str(Path(table).expanduser().resolve())
         self.raw_spec, self.spec = (replace(spec, attributes=names) for spec in (self.raw_spec, self.spec))
 
@@ -222,11 +225,29 @@ class Dataset:
         labels = self._shown if training else self.labels
         return Batch(x, mask, condition, None if labels is None else labels[index], index)
 
-    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
-        """All images of the split (or the first `limit`) in order, `batch_size` at a time; the last batch may be shorter."""
-        count = self.size(split) if limit is None else min(limit, self.size(split))
-        for start in range(0, count, batch_size):
-            yield self.batch(split, torch.arange(start, min(start + batch_size, count)))
+    def positions(self, splits: str | Sequence[str], limit: int | None = None) -> list[tuple[str, torch.Tensor]]:
+        """Positions within each of the splits: all in order, or `limit` of them in all, which are the same ones each time, in an order of chance.
+
+        The first images of a folder are those of its first class.
+        """
+        splits = (splits,) if isinstance(splits, str) else splits
+        sizes = [self.size(split) for split in splits]
+        if limit is None:
+            return [(split, torch.arange(size)) for split, size in zip(splits, sizes, strict=True)]
+        ends = [min(limit, sum(sizes)) * sum(sizes[: i + 1]) // max(sum(sizes), 1) for i in range(len(sizes))]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        generator = torch.Generator().manual_seed(0)
+        return [(split, torch.randperm(size, generator=generator)[:n]) for split, size, n in zip(splits, sizes, counts, strict=True)]
+
+    def batches(self, splits: str | Sequence[str], batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+        """All images of a split (or of splits after one another) in order, or `limit` of them (`positions`), `batch_size` at a time.
+
+        The last batch of a split may be shorter.
+        """
+        for split, rows in self.positions(splits, limit):
+            for some in rows.split(batch_size):
+                if len(some):
+                    yield self.batch(split, some)
 
 
 def _bytes(values: np.ndarray | None) -> bytes:

@@ -158,7 +158,7 @@ def fit_image(image: Image.Image, size: tuple[int, int], fit: str, fill: str) ->
     if fit == "crop":
         scale = min(w / width, h / height)
         cw, ch = scale * width, scale * height
-        left, top = (w - cw) / 2, (h - ch) / 2
+        left, top = max(0.0, (w - cw) / 2), max(0.0, (h - ch) / 2)  # rounding can make them negative
         return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, min(left + cw, w), min(top + ch, h)))
     scale = min(width / w, height / h)
     inner = (max(1, min(width, round(w * scale))), max(1, min(height, round(h * scale))))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,38 @@ UNLABELLED = ("unlabeled", "unlabelled")
 """Folders whose images have no class."""
 
 
-def list_images(folder: Path, limit: int | None = None) -> tuple[list[str], int]:
-    """Paths of the images below `folder`, relative to it, with slashes and sorted, and the number of other files.
+@dataclass
+class Listing:
+    """What is in a folder. Paths are relative to it, with slashes."""
 
-    Names are told by their suffix; hidden files and folders are passed over. With `limit`, that many, chosen by a hash of their names.
+    images: list[str]
+    """Sorted."""
+    others: int = 0
+    """Files that are no images."""
+    notes: list[str] = field(default_factory=list)
+    """What was passed over, and why."""
+
+
+def list_images(folder: Path, limit: int | None = None) -> Listing:
+    """The images below `folder`.
+
+    Names are told by their suffix; hidden files and folders, and what a run of vaekit has written, are passed over. A folder that can be reached
+    on several ways, by links, counts once, by its own name if it is below `folder` too. With `limit`, that many, chosen by a hash of their names.
     Raises `UserError` if there are none.
     """
-    images, others, seen = [], 0, set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back
+    images, others, seen, runs = [], 0, set(), []
+    shut: list[str] = []
+    own = {os.path.realpath(place) for place, _, _ in os.walk(folder)}
+    top = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: shut.append(os.path.relpath(error.filename, folder))):
+        real, base = os.path.realpath(place), os.path.relpath(place, folder)
+        linked = real in own and real != os.path.normpath(os.path.join(top, base))
+        if real in seen or linked or (base != "." and "run.json" in names):
+            runs += [base] * (real not in seen and not linked)
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        base = os.path.relpath(place, folder)
         for name in names:
             if name.startswith("."):
                 continue
@@ -48,12 +66,18 @@ def list_images(folder: Path, limit: int | None = None) -> tuple[list[str], int]
     images.sort()
     if limit is not None and limit < len(images):
         images = sorted(sorted(images, key=_name_hash)[:limit])
-    return images, others
+    notes = [f"{_some(shut)} cannot be opened: what is in there is left out."] if shut else []
+    notes += [f"{_some(runs)} {'are runs' if len(runs) > 1 else 'is a run'} of vaekit: the pictures in there are left out."] if runs else []
+    return Listing(images, others, notes)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def image_files(path: Path) -> list[Path]:
     """The image files of a folder and of those below it; of anything else, itself."""
-    return [path / name for name in list_images(path)[0]] if path.is_dir() else [path]
+    return [path / name for name in list_images(path).images] if path.is_dir() else [path]
 
 
 def _name_hash(name: str) -> bytes:
@@ -68,6 +92,13 @@ def official_split(names: list[str]) -> tuple[np.ndarray | None, list[str]]:
     tops = {p[0].lower() if len(p) > 1 else "" for p in parts}
     chosen = {_SPLIT_FOLDERS.get(top) for top in tops - set(UNLABELLED)}
     alone = len(chosen) < 2 and tops.isdisjoint(UNLABELLED)
+    if None in chosen and TRAIN in chosen and len(chosen) > 2:
+        stray = next("/".join(p) for p in parts if _SPLIT_FOLDERS.get(p[0].lower() if len(p) > 1 else "") is None and p[0].lower() not in UNLABELLED)
+        known = sorted({p[0] for p in parts if len(p) > 1 and p[0].lower() in _SPLIT_FOLDERS})
+        raise UserError(
+            f"The folders {', '.join(known)} are a split, and {stray} lies beside them: move it into one of them, or away. "
+            "(If they are classes, give them other names.)"
+        )
     if None in chosen or TRAIN not in chosen or alone:
         return None, ["/".join(p) for p in parts]
     # Images without labels beside the training images are training images too.

@@ -35,14 +35,14 @@ def folder_source(
     missing: str | float | None = None,
 ) -> Source:
     """The source of the image files below a folder; with `missing` "alpha" it tells which pixels are observed."""
-    names, _ = list_images(folder, limit)
-    entries = scan_files(folder, names, progress)
+    listing = list_images(folder, limit)
+    entries = scan_files(folder, listing.images, progress)
     bad = [e for e in entries if e.error]
     good = [e for e in entries if not e.error]
     if missing == "alpha":
         channels = _alpha_beside(good, channels)
     plan = resolve(good, size=size, fit=fit, channels=channels)
-    notes = [*notes, *plan.notes]
+    notes = [*notes, *listing.notes, *plan.notes]
     if bad:
         shown = "; ".join(f"{e.path}: {e.error}" for e in bad[:3]) + ("; and more" if len(bad) > 3 else "")
         notes.append(f"{len(bad)} of {len(entries)} files cannot be read and are left out ({shown}).")

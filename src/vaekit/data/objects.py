@@ -18,7 +18,7 @@ from vaekit.data.policy import parse_size
 from vaekit.errors import UserError
 
 
-def from_object(data: Any, size: Any = None) -> ArraySet:
+def from_object(data: Any, size: Any = None, fit: str | None = None) -> ArraySet:
     """An `ArraySet` of an array, a tensor, (images, labels), or a data set or list of images or (image, label); one of its own as it is.
 
     `size` is needed only for PIL images that differ in size. Raises `UserError` for anything else.
@@ -35,7 +35,7 @@ def from_object(data: Any, size: Any = None) -> ArraySet:
     if _is_array(data):
         return _array(data)
     if isinstance(data, TorchDataset | list | tuple) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        return _collect(data, size)
+        return _collect(data, size, fit or "crop")
     raise UserError(f"A {type(data).__name__} is not a data set: give a path, an array, a tensor, a torch data set, or (images, labels).")
 
 
@@ -69,14 +69,14 @@ def _items(data: Any) -> Iterator[tuple[Any, Any]]:
             yield item, None
 
 
-def _pixels(image: Any, size: tuple[int, int] | None) -> tuple[np.ndarray, str]:
+def _pixels(image: Any, size: tuple[int, int] | None, fit: str) -> tuple[np.ndarray, str]:
     """One item as an array, and its layout."""
     if isinstance(image, Image.Image):
         image = canonical(image)
         if image.mode in ("LA", "RGBA"):
             image = on_white(image)
         image = image.convert("L") if image.mode == "1" else image
-        values = np.asarray(fit_image(image, size, "crop", "black") if size else image)
+        values = np.asarray(fit_image(image, size, fit, "black") if size else image)
         return values, "hw" if values.ndim == 2 else "hwc"
     if not _is_array(image):
         raise UserError(f"An item of the data set is a {type(image).__name__}, and not an image or (image, label).")
@@ -84,14 +84,14 @@ def _pixels(image: Any, size: tuple[int, int] | None) -> tuple[np.ndarray, str]:
     return values, guess_layout((1, *values.shape), isinstance(image, torch.Tensor))
 
 
-def _collect(data: Any, size: Any) -> ArraySet:
+def _collect(data: Any, size: Any, fit: str) -> ArraySet:
     wanted = parse_size(size)
     labels: list[Any] = []
     spool = _Spool()
     layout = ""
     try:
         for number, (image, label) in enumerate(_items(data)):
-            values, found = _pixels(image, wanted)
+            values, found = _pixels(image, wanted, fit)
             if layout and (found != layout or values.shape != spool.shape or values.dtype != spool.dtype):
                 raise UserError(
                     f"The images of the data set differ: the first is {list(spool.shape)} {spool.dtype}, "
@@ -107,8 +107,9 @@ def _collect(data: Any, size: Any) -> ArraySet:
         raise
     images = ArraySet([array], layout)
     if any(label is not None for label in labels):
-        known = [-1 if label is None else label.item() if hasattr(label, "item") else label for label in labels]
-        images.labels, images.classes = understand_labels(np.array(known), images.count)
+        known = np.empty(len(labels), object)
+        known[:] = [label.item() if hasattr(label, "item") else label for label in labels]
+        images.labels, images.classes = understand_labels(known, images.count)
     return images
 
 

@@ -64,6 +64,10 @@ def open_data(
     told = None if condition is None else str(condition)
     dataset = Dataset(check_holes(source, missing), binarized=binarize, condition=told, progress=progress, missing=missing, labels=labels)
     dataset.source, dataset.limit, dataset.table = _named(data), limit, None if told in (None, "class", "attributes") else _named(told)
+    if validation_data is not None:
+        dataset.validation = _named(validation_data)
+        # Without its validation images the set is another one, and would be split by content.
+        dataset.source = dataset.source if dataset.validation else None
     return dataset
 
 
@@ -96,10 +100,10 @@ def open_source(
     """The `Source` that `data` names or is; see `open_data`."""
     layout = {"size": size, "fit": fit, "channels": channels}
     if validation_data is not None:
-        images = _joined(_as_arrays(data, size), _as_arrays(validation_data, size))
+        images = _joined(_as_arrays(data, size, fit), _as_arrays(validation_data, size, fit))
         return limited(array_source(images, missing=missing, **layout), limit)
     if not isinstance(data, str | os.PathLike):
-        return limited(array_source(from_object(data, size), missing=missing, **layout), limit)
+        return limited(array_source(from_object(data, size, fit), missing=missing, **layout), limit)
     if is_built_in(data):
         source = limited(_built_in(data, layout, progress), limit)
         beside = [f"'{data}' is the built-in set; ./{data} opens what has this name in this folder."] if os.path.exists(data) else []
@@ -163,9 +167,9 @@ def _array_path(path: Path) -> ArraySet:
     return replace(images, name=_safe(images.name or path.stem))
 
 
-def _as_arrays(data: Any, size: Any) -> ArraySet:
+def _as_arrays(data: Any, size: Any, fit: Any) -> ArraySet:
     if not isinstance(data, str | os.PathLike):
-        return from_object(data, size)
+        return from_object(data, size, fit)
     path = Path(data)
     if not path.exists() or (path.is_dir() and not holds_four(path)) or is_archive(path):
         raise UserError(f"validation_data goes with arrays; in the folder or archive {data}, use sub-folders train and validation.")

@@ -44,6 +44,8 @@ class ScanReport:
     """files that cannot be read, and why; they are left out"""
     duplicates: list[list[str]]
     """groups of files (or row numbers) with the same pixels"""
+    astray: int
+    """groups of which an official split has some in one part and some in another"""
     other_files: int
     split: dict[str, int] | None
     """images in each official split; None if the split is made by content"""
@@ -68,7 +70,8 @@ class ScanReport:
             lines.append(f"cannot be read: {len(self.unreadable) - 20} more (all are in the JSON)")
         copies = sum(len(group) - 1 for group in self.duplicates)
         if self.duplicates:
-            lines.append(f"exact duplicates: {copies} (they stay in one split), as {' = '.join(self.duplicates[0][:3])}")
+            kept = f"{self.astray} of the originals have copies in another part of the split" if self.astray else "they stay in one split"
+            lines.append(f"exact duplicates: {copies} ({kept}), as {' = '.join(self.duplicates[0][:3])}")
         if self.other_files:
             lines.append(f"other files: {self.other_files} that are no images are passed over")
         if self.images - copies < 2:
@@ -123,7 +126,7 @@ def scan(
     depth = {None: "continuous values", 2: "binary", 65536: "16-bit"}.get(
         source.levels, "8-bit" if source.levels == 256 else f"{source.levels} levels"
     )
-    labels = [] if source.labels is None else source.labels.tolist()
+    labels, copies = [] if source.labels is None else source.labels.tolist(), _copies(source)
     return ScanReport(
         name=source.name,
         kind="built-in" if is_built_in(data) else "arrays",
@@ -132,7 +135,8 @@ def scan(
         modes={f"{depth}, {channels_} channel{'s' * (channels_ > 1)}": source.count},
         classes={name: labels.count(i) for i, name in enumerate(source.classes)},
         unreadable={},
-        duplicates=_copies(source),
+        duplicates=copies,
+        astray=0 if source.split is None else _astray(copies, {str(i): part for i, part in enumerate(source.split.tolist())}),
         other_files=0,
         split=None if source.split is None else {name: int((source.split == i).sum()) for i, name in enumerate(SPLITS)},
         plan={"size": [height, width], "fit": source.fit, "channels": channels_, "levels": source.levels, "fill": source.fill},
@@ -152,16 +156,22 @@ def _copies(source: Source) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def _astray(groups: list[list[str]], parts: dict[str, int]) -> int:
+    """How many groups of copies are in several parts of a split."""
+    return sum(len({parts[name] for name in group}) > 1 for group in groups)
+
+
 def _scan_folder(
     folder: Path, name: str, kind: str, notes: list[str], layout: dict[str, Any], limit: int | None, progress: Callable[[int, int], Any] | None
 ) -> ScanReport:
-    names, others = list_images(folder, limit)
-    entries = scan_files(folder, names, progress)
+    listing = list_images(folder, limit)
+    entries = scan_files(folder, listing.images, progress)
+    notes = [*notes, *listing.notes]
     good: list[Entry] = [e for e in entries if not e.error]
     plan = resolve(good, **layout)
     split, inner = official_split([e.path for e in good])
     classes, labels = classes_of(inner)
-    counts = Counter([] if labels is None else labels.tolist())
+    counts, copies = Counter([] if labels is None else labels.tolist()), duplicates(good)
     if counts[-1]:
         notes = [*notes, f"{counts[-1]} images lie outside of the class folders and have no class."]
     return ScanReport(
@@ -172,8 +182,9 @@ def _scan_folder(
         modes=_count(_MODES.get(e.mode, e.mode) + (" (partly transparent)" if e.alpha else "") for e in good),
         classes={c: counts[i] for i, c in enumerate(classes)},
         unreadable={e.path: e.error for e in entries if e.error},
-        duplicates=duplicates(good),
-        other_files=others,
+        duplicates=copies,
+        astray=0 if split is None else _astray(copies, {e.path: part for e, part in zip(good, split.tolist(), strict=True)}),
+        other_files=listing.others,
         split=None if split is None else {s: int((split == i).sum()) for i, s in enumerate(SPLITS)},
         plan=plan.options(),
         notes=[*notes, *plan.notes],

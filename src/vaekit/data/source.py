@@ -36,6 +36,7 @@ class Source:
     split: np.ndarray | None = None  # [count] int8
     carve: bool = True
     names: list[str] | None = None  # [count] file names relative to the folder
+    numbers: np.ndarray | None = None  # [count] the rows' numbers before some were left out; None where none were
     notes: list[str] = field(default_factory=list)
     fit: str = "crop"
     fill: str = "black"
@@ -83,6 +84,7 @@ def limited(source: Source, limit: int | None) -> Source:
         attributes=pick(source.attributes),
         split=pick(source.split),
         names=None if source.names is None else [source.names[i] for i in chosen],
+        numbers=chosen if source.numbers is None else source.numbers[chosen],
         notes=[*source.notes, f"{len(chosen)} of {source.count} images are used (--limit)."],
         evaluation_bits=None if source.evaluation_bits is None else bits,
         observed=None if source.observed is None else seen,

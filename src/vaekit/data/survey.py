@@ -35,7 +35,8 @@ def scan_files(folder: Path, names: list[str], progress: Progress = None) -> lis
         missing = []
         for name in names:
             entry = known.get(name)
-            if entry is not None and (entry.bytes, entry.mtime_ns) == _status(folder / name):
+            # What could not be read may be readable now, though the file is the same: permissions, memory, a network.
+            if entry is not None and not entry.error and (entry.bytes, entry.mtime_ns) == _status(folder / name):
                 found[name] = entry
             else:
                 missing.append(name)

@@ -19,9 +19,9 @@ def target(folder: str | Path) -> Path:
         path = Path(folder).resolve()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{folder} exists: name a new or an empty folder.")
-        above = next(p for p in path.parents if p.exists())
+        place = path if path.exists() else next(p for p in path.parents if p.exists())
         # Permissions tell little of a disk that is full or read-only, or of what root may do: a trial tells all.
-        with tempfile.TemporaryDirectory(dir=above, prefix=f".{path.name}."):
+        with tempfile.TemporaryDirectory(dir=place, prefix=f".{path.name}."):
             pass
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}): name a folder elsewhere.") from error
@@ -34,8 +34,9 @@ def whole(folder: Path) -> Iterator[Path]:
 
     Raises `UserError` where the disk is full.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+    there = folder.exists()  # it may be another disk's, or all that may be written to
+    (folder if there else folder.parent).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder if there else folder.parent, prefix=f".{folder.name}.") as place:
         made = Path(place) / "made"
         made.mkdir()
         try:
@@ -44,6 +45,8 @@ def whole(folder: Path) -> Iterator[Path]:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(f"The disk is full: nothing was written to {folder}. Free some space, or name a folder elsewhere.") from error
-        if folder.exists():
-            folder.rmdir()
-        os.replace(made, folder)
+        if there:
+            for item in made.iterdir():
+                os.replace(item, folder / item.name)
+        else:
+            os.replace(made, folder)

@@ -91,7 +91,7 @@ def repeat(run: Run) -> str | None:
     """The command that trains the same model on the same data; None where there is none."""
     described = run.description
     options, source = described["options"], described["data"]
-    if source["source"] is None or options["recipe"] not in RECIPES:
+    if source["source"] is None or source.get("validation") or options["recipe"] not in RECIPES:
         return None
     setting = {k: options.get(k) for k in SETTING_OPTIONS}
     told = options["condition"] if options["condition"] in (None, "class") else "attributes"

@@ -76,7 +76,7 @@ def measure(model: VAE, spec: DataSpec, batches: Callable[[], Batches], *, sampl
 
 def drawn_astray(model: VAE, data: Dataset) -> str | None:
     """What is wrong with the codes that new images are drawn from, if anything is: `astray` by few images and dimensions, which takes seconds."""
-    rows = data.index("validation")[:TESTED]
+    rows = data.index("validation")[data.positions("validation", TESTED)[0][1]]
     asked = len(rows) >= TESTED // 4 and model.sampler is None and supports(model.latent)[0] == "reals"
     found = aggregate_codes(model, data, rows) if asked else None
     if found is None:

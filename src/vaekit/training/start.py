@@ -142,6 +142,7 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
         data={
             "name": data.name,
             "source": data.source,
+            "validation": data.validation,
             "limit": data.limit,
             "table": data.table,
             "fingerprint": data.fingerprint,

@@ -35,7 +35,7 @@ def factors_of(dataset: Dataset, splits: str | Sequence[str] = "test", limit: in
     >>> measure(run.model, data.batches("test", 256), factors_of(data, "test"))
 
     Args:
-        limit: only the first images.
+        limit: of so many images alone (`Dataset.positions`).
 
     Raises:
         UserError: for data without attributes, or with one that takes too many values to be a factor.
@@ -43,8 +43,7 @@ def factors_of(dataset: Dataset, splits: str | Sequence[str] = "test", limit: in
     names = dataset.spec.attributes
     if dataset.attributes is None or not names:
         raise UserError(f"'{dataset.name}' has no known factors, by which disentanglement is measured: 'shapes' has.")
-    splits = (splits,) if isinstance(splits, str) else tuple(splits)
-    rows = torch.cat([dataset.index(split) for split in splits])[:limit]
+    rows = torch.cat([dataset.index(split)[some] for split, some in dataset.positions(splits, limit)])
     columns, unordered = [], []
     for i, column in enumerate(dataset.attributes.unbind(1)):
         values, numbers = torch.unique(column, return_inverse=True)
