@@ -16,7 +16,7 @@ from vaekit.latents.base import Anchors, Features, Latent
 from vaekit.latents.fitted import Fitted
 from vaekit.likelihoods.base import Likelihood
 from vaekit.networks.base import Decoder, Encoder
-from vaekit.networks.condition import Condition
+from vaekit.networks.condition import AttributeCondition, Condition
 from vaekit.output import Batch, Images, LatentTerm, VAEOutput, fold
 from vaekit.part import Part
 
@@ -161,6 +161,7 @@ class VAE(Part):
         if not 0 <= temperature < math.inf:
             raise UserError(f"The temperature multiplies the prior's spread: a number of at least 0, and not {temperature}.")
         images = []
+        condition = self._in_turn(n, bool(code)) if condition is None else condition
         conditions = condition.split(DRAWN) if isinstance(condition, Tensor) and condition.dim() > 0 else None
         if self.sampler is None and (guidance != 1.0 or top is not None):
             raise UserError("guidance and top belong to a fitted prior, and this model has none: fit one with vaekit fit-prior.")
@@ -179,6 +180,13 @@ class VAE(Part):
                 px = self.likelihood(self.decoder(self.latent.generate(m, code=part, anchors=anchors, temperature=temperature, c=c), c))
                 images.append(pixel_values(px, pixels))
         return torch.cat(images)
+
+    def _in_turn(self, n: int, fixed: bool) -> Tensor | None:
+        """Conditions for n new images where none are given: every class in turn; None where nothing knows any, or attributes may be left open."""
+        if self.condition is not None:
+            return self.condition.draw(n)
+        prior = None if fixed or self.sampler is None else self.sampler.condition
+        return None if prior is None or isinstance(prior, AttributeCondition) else prior.draw(n)
 
     def _told(self, n: int, condition: Tensor | int | None) -> Tensor | None:
         """n raw conditions for the fitted prior and the decoder together; None where the prior alone may choose."""

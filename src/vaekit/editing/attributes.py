@@ -53,8 +53,11 @@ def sides(dataset: Dataset, split: str, to: str, since: str | None = None) -> tu
         if since is not None:
             raise UserError(f"'{to}' is an attribute, which an image has or has not: leave out what it is told from.")
         column = dataset.attributes[:, attributes.index(to)]
-        yes = column[index] > (column.min() + column.max()) / 2
-        return yes, ~yes
+        known = column[column.isfinite()]
+        if not len(known):
+            raise UserError(f"'{to}' is known of no image of '{dataset.name}'.")
+        middle = (known.min() + known.max()) / 2
+        return column[index] > middle, column[index] <= middle
     names = [*(classes if dataset.labels is not None else ()), *(attributes if dataset.attributes is not None else ())]
     raise UserError(f"'{dataset.name}' has no class or attribute '{to}'; it has {', '.join(names) or 'none, so give examples on each side'}.")
 

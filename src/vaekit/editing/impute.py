@@ -98,8 +98,10 @@ def _blank(x: Tensor, mask: Bool[Tensor, "B C H W"]) -> Tensor:
 
 
 def _joined(mask: Tensor, x: Tensor, guess: Tensor) -> Tensor:
-    """The guess where pixels are missing, in the type of x."""
-    return torch.where(mask, x, (guess if x.is_floating_point() else guess.round()).to(x.dtype))
+    """The guess where pixels are missing, in the type of x; a mean beyond the range of pixels is at its end."""
+    if not x.is_floating_point():
+        guess = guess.round().clamp(0, min(torch.iinfo(x.dtype).max, 65535))
+    return torch.where(mask, x, guess.to(x.dtype))
 
 
 def _weighed(model: VAE, batch: Batch, samples: int, chunk: int) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
@@ -115,6 +117,11 @@ def _weighed(model: VAE, batch: Batch, samples: int, chunk: int) -> tuple[tuple[
         out: VAEOutput = model._observe(batch, h, c, anchors, k)
         if not out.bounded:
             raise UserError("This model is an autoencoder without a density of codes: it cannot weigh answers. Choose a variational recipe.")
+        if any(term.q is None for term in out.terms):
+            raise UserError(
+                "The code of an image is one entry of a codebook here, and says nothing of what else the hidden pixels may be: "
+                "choose a recipe whose posterior is a distribution."
+            )
         log_w = out.log_w().float() + _refitted(model, out, batch.condition)
         codes.append(tuple(term.z.view(k, len(batch), *term.z.shape[1:]) for term in out.terms))
         log_ws.append(log_w)

@@ -107,10 +107,9 @@ def _prior(model: VAE, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor
             raise NotImplementedError
         moments = p.mean, p.stddev
     except (NotImplementedError, AttributeError):
-        draws = torch.stack([model.latent.prior_codes(len(batch), anchors=anchors, c=c) for _ in range(-(-DRAWS // len(batch)))])
-        if c is None:
-            draws = draws.flatten(0, 1).unsqueeze(1)
-        moments = draws.mean(0), draws.std(0)
+        told = [None] if c is None else [row.expand(DRAWS, -1) for row in c]
+        draws = torch.stack([model.latent.prior_codes(DRAWS, anchors=anchors, c=each) for each in told])
+        moments = draws.mean(1), draws.std(1)
     shape = [len(batch), *model.latent.posterior.event_shape]  # type: ignore[union-attr, misc]
     mean, deviation = (m.expand(shape).flatten(1) for m in moments)
     return mean, deviation

@@ -158,8 +158,12 @@ def path_of(model: VAE, batch: Batch, count: int, posterior: bool, fitted: Fitte
         told = None if batch.condition is None or fitted.condition is None else fold(batch.condition, count)
         prior = lambda z: fitted.log_prob(z, told)  # noqa: E731
         z = term.z if posterior else fitted.sample(len(target), condition=told, in_turn=False)
+    elif posterior:
+        z = term.z
+    elif anchors is not None and anchors.same is not None:  # each image's prior leaves its own exemplar out
+        z = term.p.sample()
     else:
-        z = term.z if posterior else model.latent.prior_codes(len(target), anchors=model.anchors(), c=c)
+        z = model.latent.prior_codes(len(target), anchors=anchors, c=c)
     width = torch.ones_like(z) if fitted is None else fitted.std.expand_as(z)
     if posterior:
         width = begin.variance.clamp_min(1e-12).sqrt() if "moments" in model.latent.gives else torch.ones_like(z)

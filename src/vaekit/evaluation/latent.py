@@ -1,15 +1,17 @@
 """Which latent dimensions a model uses, and whether its posterior collapses."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaekit.distributions.von_mises_fisher import VonMisesFisher
 from vaekit.output import LatentTerm
 
 ACTIVE = 0.01
-"""A dimension is active when the variance over x of its posterior mean is above this, in squared latent units."""
+"""A dimension is active when the variance over x of its posterior mean is above this, in squared latent units (`LayerStatistics.unit`)."""
 
 
 class LayerStatistics:
@@ -33,8 +35,10 @@ class LayerStatistics:
         """Mean over x of the posterior's variance."""
         self.rate_per_dim: Float[Tensor, "D"] | None = None
         """Mean KL of each dimension in nats; None without a closed form."""
-        self.codes: Float[Tensor, "size"] | None = None
-        """How often each entry of a codebook was used; None for real codes."""
+        self.codes: Float[Tensor, "Q size"] | None = None
+        """How often each entry of each codebook was used; None for real codes."""
+        self.unit = 1.0
+        """The variance of a dimension of the prior that counts as one: 1/D on a sphere, whose D coordinates have 1 together."""
 
     @torch.no_grad()
     def update(self, term: LatentTerm) -> None:
@@ -46,9 +50,11 @@ class LayerStatistics:
         self.stochastic = term.q is not None and term.q is not term.p
         self.rate += weight * (term.rate().mean().item() - self.rate)
         if not term.z.is_floating_point():
-            size = term.codebook
-            counts = torch.bincount(term.z.flatten().cpu(), minlength=size).double()
+            books = term.z.cpu().flatten(1).unsqueeze(1) if term.z.dim() < 3 else term.z.cpu().flatten(2)
+            counts = torch.stack([torch.bincount(book.flatten(), minlength=term.codebook).double() for book in books.unbind(1)])
             self.codes = counts if self.codes is None else self.codes + counts
+        if isinstance(term.q, VonMisesFisher):
+            self.unit = 1 / self.dimensions
         kl, variance, means = term.kl, _moment(term, "variance"), _moment(term, "mean")
         self.rate_per_dim = _blend(self.rate_per_dim, kl, weight, before)
         self.posterior_variance = _blend(self.posterior_variance, variance, weight, before)
@@ -67,7 +73,11 @@ class LayerStatistics:
     @property
     def active_units(self) -> int | None:
         """The number of active dimensions; None where the posterior's mean is not known."""
-        return None if self.variance_of_means is None else int((self.variance_of_means > ACTIVE).sum())
+        return None if self.variance_of_means is None else int(self.is_active(self.variance_of_means).sum())
+
+    def is_active(self, variance: Tensor) -> Tensor:
+        """Which dimensions with these variances of the posterior's mean are active."""
+        return variance > ACTIVE * self.unit
 
 
 class LatentStatistics:
@@ -94,17 +104,22 @@ class LatentStatistics:
 
     @property
     def codebook_usage(self) -> float | None:
-        """The share of the codebooks' entries that were used at all, the mean over the layers that have one."""
-        return self._over_codebooks(lambda p: float((p > 0).double().mean()))
+        """The share of a codebook's entries that were used at all, the mean over the codebooks."""
+        return self._over_codebooks(lambda counts: float((counts > 0).double().mean()))
 
     @property
     def codebook_perplexity(self) -> float | None:
-        """exp(entropy of the codes in use): as many entries, used alike, would carry as much; the mean over the layers with a codebook."""
-        return self._over_codebooks(lambda p: float(torch.special.entr(p).sum().exp()))
+        """exp(entropy of the codes in use): as many entries, used alike, would carry as much; the mean over the codebooks."""
+        return self._over_codebooks(lambda counts: float(torch.special.entr(counts / counts.sum()).sum().exp()))
 
     def _over_codebooks(self, figure: Callable[[Tensor], float]) -> float | None:
-        figures = [figure(layer.codes / layer.codes.sum()) for layer in self.layers if layer.codes is not None]
+        figures = [figure(counts) for counts in self.codebooks]
         return sum(figures) / len(figures) if figures else None
+
+    @property
+    def codebooks(self) -> list[Float[Tensor, "size"]]:
+        """How often each entry was used, for each codebook of each layer."""
+        return [counts for layer in self.layers if layer.codes is not None for counts in layer.codes]
 
     @property
     def latent_dim(self) -> int:
@@ -128,14 +143,17 @@ def collapse_warning(stats: LatentStatistics, *, rate: float = 1.0, fraction: fl
 
     It has collapsed when the codes carry less than `rate` nats, or when less than `fraction` of the dimensions are active and the codes carry less
     than `enough` nats. A large latent of which few dimensions are active but full is no collapse: the ELBO prunes what it does not need.
-    Layers without a distribution (an autoencoder's points) cannot collapse to it. A codebook has collapsed when less than a tenth of it is in use.
+    Layers without a distribution (an autoencoder's points) cannot collapse to it. A codebook has collapsed when less than a tenth is in use of the
+    entries that as many indices would use if they were drawn evenly, size (1 - (1 - 1/size)^n).
     """
-    usage = stats.codebook_usage
-    if usage is not None and usage < 0.1:
-        return (
-            f"{100 * usage:.1f} % of the codebook is in use: it is collapsing; try the recipe fsq, which has no codebook to collapse, "
-            "a smaller codebook, or a larger batch, from which it starts."
-        )
+    for counts in stats.codebooks:
+        size, used, seen = len(counts), int((counts > 0).sum()), float(counts.sum())
+        if used < -0.1 * size * math.expm1(seen * math.log1p(-1 / max(size, 2))):
+            which = "the codebook" if len(stats.codebooks) == 1 else "one of the codebooks"
+            return (
+                f"{100 * used / size:.1f} % of {which} is in use: it is collapsing; try a smaller codebook, a larger batch, from which it starts, "
+                "or the recipe fsq, if this is another, which has no codebook to collapse."
+            )
     if not any(layer.stochastic for layer in stats.layers):
         return None
     active, dimensions = stats.active_units, stats.latent_dim

@@ -32,7 +32,7 @@ class Product(Latent):
             if part.anchored is not None:
                 raise UserError(f"{type(part.anchored).__name__} is made of posteriors of images, and a part of a product cannot have it: use Flat.")
             if "single" not in part.gives:
-                raise UserError(f"The parts of a product are flat, and {type(part).__name__} has several layers: put the product at its top instead.")
+                raise UserError(f"The parts of a product are flat, and {type(part).__name__} has several layers: use it alone.")
         self.parts = nn.ModuleList(parts)
 
     @property

@@ -1,6 +1,7 @@
 """What the codes carry: rate and activity of each dimension, layer or codebook, and what the dimensions change."""
 
 import torch
+from torch import Tensor
 
 from vaekit.data import Dataset
 from vaekit.editing.traverse import active_dimensions, traverse
@@ -51,14 +52,16 @@ def _table(layers: list[LayerStatistics]) -> Table:
     return Table(("layer, from the top", "dimensions", "active", "rate in nats"), tuple(rows))
 
 
+def _codebook(counts: Tensor, where: str) -> Chart:
+    shares = (counts / counts.sum()).sort(descending=True)
+    names = [f"entry {i}" for i in shares.indices.tolist()]
+    title = f"Use of the codebook{where}: {int((counts > 0).sum())} of {len(counts):,} entries"
+    return charts.bars(title, (100 * shares.values).tolist(), names, "entries, sorted", "% of positions")
+
+
 def _layer(layer: LayerStatistics, where: str) -> list[Chart]:
     if layer.codes is not None:
-        shares = (layer.codes / layer.codes.sum()).sort(descending=True)
-        names = [f"entry {i}" for i in shares.indices.tolist()]
-        used = int((layer.codes > 0).sum())
-        percent = (100 * shares.values).tolist()
-        chart = charts.bars(f"Use of the codebook{where}: {used} of {len(percent):,} entries", percent, names, "entries, sorted", "% of positions")
-        return [chart]
+        return [_codebook(counts, f" {i + 1}" * (len(layer.codes) > 1) + where) for i, counts in enumerate(layer.codes)]
     made = []
     variance, rates = layer.variance_of_means, layer.rate_per_dim
     known = rates is not None and len(rates) == layer.dimensions
@@ -66,7 +69,7 @@ def _layer(layer: LayerStatistics, where: str) -> list[Chart]:
         return []
     order = (rates if known and rates is not None else variance).argsort(descending=True).tolist()  # type: ignore[union-attr]
     names = [f"dimension {d}" for d in order]
-    active = [] if variance is None else [bool(variance[d] > ACTIVE) for d in order]
+    active = [] if variance is None else layer.is_active(variance)[order].tolist()
     if known and rates is not None and layer.stochastic:
         values = [float(rates[d]) for d in order]
         made.append(charts.bars(f"Rate of each dimension{where}", values, names, "dimensions, sorted by rate", "nats", full=active))

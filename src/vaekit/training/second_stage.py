@@ -134,7 +134,12 @@ def fit_prior(
     recipe = _recipe(kind, dataset, told, held_out, knobs)
     kind = recipe.name.removeprefix("prior-")
     train = codes_of(model, dataset, "train", told, draws=draws, progress=progress)
-    codes = open_data(_images(train, told), validation_data=_images(held_out, told), condition=told)
+    classes = len(dataset.spec.classes)
+    if told == "class" and train.told is not None:
+        without = [c for c, n in zip(dataset.spec.classes, torch.bincount(train.told, minlength=classes).tolist(), strict=True) if n == 0]
+        if without:
+            watcher.say(f"No training image is of {', '.join(without)}: what the prior draws for that means nothing.")
+    codes = open_data(_images(train, told, classes), validation_data=_images(held_out, told, classes), condition=told)
     codes.fingerprint = _fingerprint(model, dataset, told, train, draws)
     # As many passes over the images, whatever the draws of each.
     training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
@@ -204,11 +209,11 @@ def weights_of(module: nn.Module) -> str:
     return digest(*(part for name, t in sorted(tensors.items()) for part in (name, t.cpu().flatten().view(torch.uint8).numpy().tobytes())))
 
 
-def _images(codes: Codes, told: str | None) -> ArraySet:
-    """The codes as a data set of images, with what is known of them."""
+def _images(codes: Codes, told: str | None, classes: int) -> ArraySet:
+    """The codes as a data set of images, with what is known of them; a class keeps its number also where others have no image."""
     images = from_object(codes_like(codes.z))
     if codes.told is not None and told == "class":
-        images.labels, images.classes = understand_labels(codes.told, images.count)
+        images.labels, images.classes = understand_labels(codes.told, images.count, tuple(map(str, range(classes))))
     elif codes.told is not None:
         names = tuple(str(i) for i in range(codes.told.shape[1]))
         images.attributes, images.attribute_names = codes.told.numpy().astype("float32"), names

@@ -18,6 +18,7 @@ from vaekit.evaluation.disentanglement.sap import sap
 from vaekit.evaluation.disentanglement.table import Array
 from vaekit.evaluation.latent import ACTIVE
 from vaekit.evaluation.passes import Batches, Progress, passes
+from vaekit.latents.support import supports
 from vaekit.model import VAE
 from vaekit.output import Batch
 
@@ -60,7 +61,7 @@ def measure(
 
     Args:
         batches: the images, in the order of the factors.
-        active: in squared units of the code; 0 keeps every dimension as it is.
+        active: in squared units of the code (1/D of it on a sphere of D dimensions); 0 keeps every dimension as it is.
         seed: of the measures' own draws.
         precision, progress, total: see `passes`.
 
@@ -70,7 +71,8 @@ def measure(
     codes = means(model, batches, precision=precision, progress=progress, total=total)
     if len(codes) != len(factors):
         raise UserError(f"There are {len(codes)} images and the factors of {len(factors)}: give those of the same images, in the same order.")
-    codes = torch.where(codes.var(0, correction=0) > active, codes, 0.0)
+    unit = 1 / codes.shape[1] if supports(model.latent) == ("sphere",) else 1.0
+    codes = torch.where(codes.var(0, correction=0) > active * unit, codes, 0.0)
     return scores(codes, factors.values, unordered=factors.unordered, seed=seed)
 
 

@@ -149,7 +149,8 @@ def expand(x: Float[Tensor, "N C h w"], height: int, width: int) -> Float[Tensor
 def _blur(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
     channels = x.shape[1]
     kernel = torch.tensor(KERNEL, dtype=x.dtype).outer(torch.tensor(KERNEL, dtype=x.dtype)).expand(channels, 1, 5, 5)
-    return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, groups=channels)
+    mode = "reflect" if min(x.shape[-2:]) > 2 else "replicate"  # a reflection by two places needs a third
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), mode=mode), kernel, groups=channels)
 
 
 def patches(x: Float[Tensor, "N C H W"], count: int, generator: torch.Generator) -> Float[Tensor, "N P C A"]:

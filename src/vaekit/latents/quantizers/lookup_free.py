@@ -50,7 +50,8 @@ class LFQ(Quantizer):
             one, zero = F.logsigmoid(logits), F.logsigmoid(-logits)
             own = -(one.exp() * one + zero.exp() * zero)
             joint = (one.flatten(0, -2) @ self.bits.t() + zero.flatten(0, -2) @ (1 - self.bits).t()).exp()
-            shared = torch.special.entr(joint.mean(0)).sum()
+            p = joint.mean(0)
+            shared = -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum()  # the slope of p log p at 0 is infinite
             return per_image(own) - (h.numel() // h.shape[0] // self.channels) * shared
 
     def lookup(self, indices: Int[Tensor, "N Q *S"]) -> Float[Tensor, "N F *S"]:
