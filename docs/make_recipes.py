@@ -50,7 +50,7 @@ def page(entry: Entry) -> str:
     command = f"vaekit train DATA --recipe {entry.name}" + "".join(f" --set {k}={v}" for k, v in own.items() if v is not None)
     lines += ["```sh", command, "```", ""]
     if own:
-        lines += ["The values are the recipe's own for images of 28 x 28; what is left out is set for yours.", ""]
+        lines += ["The values are the recipe's own for 8-bit images of 28 x 28; what is left out is set for yours, and so is what you leave out.", ""]
     picture = HERE / "images" / "zoo" / f"{entry.name}.png"
     if picture.exists():
         lines += [

@@ -215,7 +215,7 @@ def test_collapse_is_told_with_its_cure() -> None:
 
     message = collapse_warning(statistics(2, 40, 0.85))
     assert message is not None and message.startswith("2 of 40 latent dimensions are used (rate 0.")
-    assert message.endswith("the posterior is collapsing; try --warmup 0.3, --free-bits 0.25 or a smaller --beta.")
+    assert "the posterior is collapsing; try --warmup 0.3, --free-bits 0.25 or a smaller --beta" in message
     assert (collapse_warning(statistics(0, 8, 0.0)) or "").startswith("0 of 8 latent dimensions are used")
     assert (collapse_warning(statistics(1, 64, 1.0, 0.05)) or "").startswith("1 of 64 latent dimensions is used (rate 3")
     assert collapse_warning(statistics(2, 2, 1.0, 0.1)) is None

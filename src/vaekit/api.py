@@ -278,6 +278,8 @@ def traverse(
     The image is a file, or else the one at this row of the validation split; which dimensions are in use is seen from up to 2,000 images of that
     split, of the run's own data unless other data are given. See `editing.traverse`.
     """
+    if image is None and condition is not None:
+        raise UserError("A class or attributes are told of the file that --image names: images of the data have their own.")
     dataset = reopen(run, data)
     count = dataset.size("validation")
     if image is not None:

@@ -26,6 +26,8 @@ def reopen(run: Run, data: Any = None) -> Dataset:
     kept["size"] = tuple(options["size"])
     if description.get("table"):
         kept["condition"] = description["table"]
+        if not Path(description["table"]).exists():
+            raise UserError(f"The attributes of this run's images were in {description['table']}, which is gone: put it there again.")
     own: dict[str, Any] = {"limit": description.get("limit"), "labels": options.get("labels"), "validation_data": description.get("validation")}
     if data is not None:
         own["validation_data"] = None
@@ -88,7 +90,8 @@ def told(run: Run, condition: str | None, n: int, *, needed: bool = False) -> to
         return None
     if knows is None:
         prior = "" if needed or sampler is None else ", nor was the prior that its samples are drawn from (--prior takes another)"
-        raise UserError(f"This model was not trained with a condition{prior}: train it with --condition class to choose one.")
+        cure = "train it with --condition class" if needed else f"fit one with 'vaekit fit-prior {run.path} --condition class'"
+        raise UserError(f"This model was not trained with a condition{prior}: {cure} to choose one.")
     if names:
         given = dict(part.partition("=")[::2] for part in condition.split(","))
         try:

@@ -88,10 +88,17 @@ def build(description: Any) -> Any:
         return {k: build(v) for k, v in description.items()}
     name = description["part"]
     if name not in _REGISTRY and ":" in name:
-        importlib.import_module(name.partition(":")[0])
+        module = name.partition(":")[0]
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(
+                f"The model has a part '{name}' of your own, and {module} cannot be imported ({error}): install it, or name its folder in PYTHONPATH."
+            ) from error
     if name not in _REGISTRY:
         raise UserError(
-            f"The model names a part '{name}' that this version of vaekit does not have: upgrade vaekit, or import the module that defines it first."
+            f"The model names a part '{name}' that this version of vaekit does not have: upgrade vaekit; "
+            "a class of your own has to be in a module (and not in a notebook), for it to be found again."
         )
     return _REGISTRY[name](**{k: build(v) for k, v in description["arguments"].items()})
 

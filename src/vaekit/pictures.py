@@ -323,8 +323,19 @@ def _paste(tiles: UInt8[np.ndarray, "n H W 3"], rows: list[list[int]], gaps: lis
 def _format(path: Path) -> str:
     formats = Image.registered_extensions()
     if path.suffix.lower() not in formats:
-        raise UserError(f"A picture's name ends in .png or .jpg, and not in '{path.suffix}'.")
+        raise UserError(f"A picture's name ends in .png or .jpg, and {path} does not.")
     return formats[path.suffix.lower()]
+
+
+def writable(path: str | Path | None) -> None:
+    """Raises `UserError` if no picture can be written there: to be known before the work, and not after."""
+    if path is None:
+        return
+    path = Path(path)
+    _format(path)
+    above = next(p for p in path.absolute().parents if p.exists())
+    if not os.access(above, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UserError(f"{path} cannot be written: name a place elsewhere.")
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -8,7 +8,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from vaekit import api
+from vaekit import api, pictures
 from vaekit.commands.options import Device, Json, Pixels, Seed, console, out
 from vaekit.commands.quality import Features, Number, Shown, cell
 from vaekit.evaluation.samples import MEASURES
@@ -34,6 +34,7 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Score runs on the same held-out images: one table, and one picture."""
+    pictures.writable(out_)
     loaded = [_opened(run, device) for run in runs]
     with console.status("measuring samples"):
         found = compare_runs(loaded, [api.reopen(run, data) for run in loaded], n=n, pixels=pixels.value, features=features, seed=seed, out=out_)

@@ -14,7 +14,9 @@ def evaluate(
     run: RunFolder,
     data: Annotated[str | None, typer.Argument(help="Other data than the run's own.", metavar="[DATA]")] = None,
     samples: Annotated[int, typer.Option(help="K, the samples of the importance-weighted bound; 0 for none.")] = 64,
-    split: Annotated[str | None, typer.Option(help="train, validation, test or all; the run's test split if not given.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, validation, test or all; if not given, test, or all of other data that has no split.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many images, the same ones each time.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, or bf16, which is faster where the device has it.")] = "fp32",
     disentanglement: Annotated[

@@ -1,6 +1,8 @@
 """`vaekit quality`."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +10,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from vaekit import api
+from vaekit import api, pictures
 from vaekit.commands.options import Device, Guidance, Json, Pixels, Prior, RunFolder, Seed, Temperature, Top, console, out
 from vaekit.evaluation.samples import MEASURES, Draws, measure_samples
 from vaekit.saving import save_json
@@ -42,14 +44,19 @@ def quality(
 
     For the run's own data, and samples as they come, the figures are kept in RUN/quality.json too, which 'vaekit report' shows.
     """
+    pictures.writable(out_)
     loaded = api.with_prior(api.load(run, device), prior)
     draws = Draws(temperature, guidance, top)
     with console.status("measuring samples"):
         figures = measure_samples(loaded, api.reopen(loaded, data), n=n, pixels=pixels.value, features=features, seed=seed, picture=out_, draws=draws)
-    if data is None and draws == Draws() and prior is None:
-        save_json(loaded.path / "quality.json", figures)  # for the report
+    kept = data is None and draws == Draws() and prior is None
     if json_:
-        print(json.dumps(figures, indent=2, allow_nan=False))
+        print(json.dumps(figures, indent=2, allow_nan=False), flush=True)
+    if kept and os.access(loaded.path, os.W_OK):
+        save_json(loaded.path / "quality.json", figures)  # for the report
+    elif kept:
+        print(f"{loaded.path} cannot be written: the figures are not kept for the report.", file=sys.stderr)
+    if json_:
         return
     out.print(table(figures))
     print(f"The floor: {figures['floor']}. No model can be better than that but by luck, or by blur.")

@@ -19,7 +19,8 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe, for its p
             print(json.dumps({**entry.to_json(), "knobs": own}, indent=2))
             return
         print(f"{entry.name} ({entry.year}): {entry.good_for}", entry.paper, entry.url, sep="\n")
-        print("Knobs: " + (", ".join(f"--set {k}={v}" for k, v in own.items()) or "none of its own"))
+        shown = [f"--set {k}={v}" if v is not None else f"--set {k}=..." for k, v in own.items()]
+        print("Knobs: " + (", ".join(shown) or "none of its own"))
         return
     if json_:
         print(json.dumps([entry.to_json() for entry in RECIPES.values()], indent=2))

@@ -48,14 +48,25 @@ def train(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="A knob of this recipe alone, NAME=VALUE; may be repeated ('vaekit recipes NAME' lists them).", rich_help_panel="Model"
+            "--set",
+            help="A knob of this recipe alone, NAME=VALUE; may be repeated ('vaekit recipes NAME' lists them; "
+            "with --likelihood causal also causal_width, causal_reach, causal_blocks, causal_context and causal_layers).",
+            rich_help_panel="Model",
         ),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="Height, or HxW; chosen from the images if not given.", rich_help_panel="Data")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HxW, or one number for squares; chosen from the images, with their proportions, if not given.", rich_help_panel="Data"),
+    ] = None,
     fit: Annotated[str | None, typer.Option(help="How images get that size: crop, pad or stretch.", rich_help_panel="Data")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 2 grey + alpha, 3 colour, 4 colour + alpha.", rich_help_panel="Data")] = None,
     binarize: Annotated[
-        bool, typer.Option("--binarize", help="Pixels are bits, drawn afresh at each use from the grey value.", rich_help_panel="Data")
+        bool,
+        typer.Option(
+            "--binarize",
+            help="Pixels are bits, drawn from the grey value: for training afresh at each use, for validation and test once.",
+            rich_help_panel="Data",
+        ),
     ] = False,
     augment: Annotated[
         str | None, typer.Option(help="Of training images: any of crop, rotate, flip, colour, with commas.", rich_help_panel="Data")

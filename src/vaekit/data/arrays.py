@@ -88,9 +88,14 @@ def guess_layout(shape: tuple[int, ...], channels_first: bool = False) -> str:
         return "chw"
     first, last = shape[1] <= 4, shape[3] <= 4
     if first and last:
-        raise UserError(f"The array {list(shape)} may be [N, C, H, W] or [N, H, W, C]: give a torch tensor, which is always taken as [N, C, H, W].")
+        raise UserError(
+            f"The array {list(shape)} may be [N, C, H, W] or [N, H, W, C]: "
+            "give it to vaekit.fit in Python as a torch tensor, which is always [N, C, H, W]."
+        )
     if not first and not last:
-        raise UserError(f"The array {list(shape)} has no axis of 1 to 4 channels: give a torch tensor [N, C, H, W] if it has more of them.")
+        raise UserError(
+            f"The array {list(shape)} has no axis of 1 to 4 channels: if it has more, give it to vaekit.fit in Python as a torch tensor [N, C, H, W]."
+        )
     return "chw" if first else "hwc"
 
 

@@ -165,7 +165,8 @@ def collapse_warning(stats: LatentStatistics, *, rate: float = 1.0, fraction: fl
         if active is None
         else f"{active} of {dimensions} latent dimensions {'is' if active == 1 else 'are'} used (rate {stats.rate:.2g} nats)"
     )
-    return f"{used}: the posterior is collapsing; try --warmup 0.3, --free-bits 0.25 or a smaller --beta."
+    cure = "try --warmup 0.3, --free-bits 0.25 or a smaller --beta (or the recipe free-bits, where this one takes none of them)"
+    return f"{used}: the posterior is collapsing; {cure}."
 
 
 def _moment(term: LatentTerm, name: str) -> Float[Tensor, "N D"] | None:

@@ -16,6 +16,8 @@ RISE = 0.02
 """It still rises when the last tenth of the run brought more than this share of the gain."""
 SKIPPED = 0.01
 """Share of steps that may be skipped."""
+TOKENIZERS = ("tokenizer-kl", "tokenizer-vq")
+"""Recipes whose likelihood is what it is: their output is the mean itself."""
 FEW = 300
 """Validation images below which figures are coarse."""
 
@@ -79,7 +81,7 @@ def advise(
     if measured is not None:
         found += [*_course(Course.of(rows), description), *_latent(measured)]
         found += [] if astray is None else [Notice("hint", astray)]
-        found += [*_likelihood(kind, levels, measured), *_coarse(measured)]
+        found += [*_likelihood(kind, levels, measured, description["options"]["recipe"]), *_coarse(measured)]
     found += of_samples
     warnings = [notice for notice in found if notice.level == "warning"]
     fine = [] if warnings else [Notice("fine", "Nothing went wrong that this report looks for.")]
@@ -184,13 +186,14 @@ def _latent(measured: Measured) -> list[Notice]:
     return []
 
 
-def _likelihood(kind: str, levels: int | None, measured: Measured) -> list[Notice]:
+def _likelihood(kind: str, levels: int | None, measured: Measured, recipe: str) -> list[Notice]:
     if not measured.bound.bounded:
         return [Notice("hint", "The code of an image is a point: there is a distortion, but no ELBO and no rate to compare with other models.")]
     if kind not in ("density", "energy"):
         return []
     name = "bernoulli" if levels == 2 else "logistic"
-    cure = "" if levels is None else f" --likelihood {name} is a probability of the pixels' whole numbers, and has them."
+    fixed = levels is None or recipe in TOKENIZERS
+    cure = "" if fixed else f" --likelihood {name} is a probability of the pixels' whole numbers, and has them."
     what = "a density" if kind == "density" else "an energy without its normalizing constant"
     return [Notice("hint", f"The likelihood is {what} and no probability of whole numbers: there are no bits per dimension.{cure}")]
 

@@ -169,17 +169,23 @@ def check_machine(training: Training, trackers: tuple[str, ...]) -> None:
             raise UserError(f"The tracker '{name}' is not installed: pip install {name}.")
 
 
+OF_DATA = {"data", "size", "fit", "fill", "channels", "levels", "epochs", "lr", "skip"}
+"""Options that come of the images where nobody gives them."""
+
+
 def refuse_other(run: Run, options: dict[str, Any], afresh: str) -> None:
     """Raises `UserError`, naming the first option that differs, unless the folder holds this very run."""
     there = Training.complete(run.description["options"])
     now = json.loads(json.dumps(options))
-    for key in [*(k for k in now if k != "data"), "data"]:
-        if there.get(key) != now[key]:
-            name = "the data" if key == "data" else "--set" if key == "knobs" else f"--{key.replace('_', '-')}"
-            figures = (
-                "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {_said(there.get(key))}, now {_said(now[key])})"
-            )
-            raise UserError(f"{run.path} holds a run with another value of {name}{figures}: {afresh}, or repeat its options to resume it.")
+    differ = [key for key in now if there.get(key) != now[key]]
+    if "data" in differ and set(differ) <= OF_DATA:
+        key = next((key for key in differ if key in ("size", "fit", "channels", "lr", "epochs")), None)
+        other = "" if key is None else f", or with another --{key} (it was {_said(there.get(key))}, now {_said(now[key])})"
+        raise UserError(f"{run.path} holds a run on other images, or on these before they were changed{other}: {afresh}.")
+    for key in sorted(differ, key=lambda key: key in OF_DATA):
+        name = "the data" if key == "data" else "--set" if key == "knobs" else f"--{key.replace('_', '-')}"
+        figures = "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {_said(there.get(key))}, now {_said(now[key])})"
+        raise UserError(f"{run.path} holds a run with another value of {name}{figures}: {afresh}, or repeat its options to resume it.")
 
 
 def _said(value: Any) -> str:
