@@ -56,9 +56,16 @@ class Units(nn.Module):
         return torch.sigmoid(params) * self.size
 
     def bias(self, x: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "C H W"]:
-        """What `location` maps to each pixel's mean over the batch (for pixels, that mean kept within 1 % of the range from its ends)."""
-        mean = self.to_unit(x).mean(0)
-        return mean if self.levels is None else torch.logit(mean.clamp(0.01, 0.99))
+        """What `location` maps to each pixel's mean over the batch (for pixels, that mean kept away from the ends of the range).
+
+        By 1 % of it, or a quarter of the deviation of images that are darker than that (12 bits in 16, say).
+        """
+        unit = self.to_unit(x)
+        mean = unit.mean(0)
+        if self.levels is None:
+            return mean
+        away = min(0.01, max(0.25 * float(unit.std()), 0.5 / self.size))
+        return torch.logit(mean.clamp(away, 1 - away))
 
     def width(self) -> float | Float[Tensor, "C 1 1"]:
         """The raw width of one unit."""

@@ -32,6 +32,8 @@ class Condition(Part):
 class ClassCondition(Condition):
     """A learned vector for each class."""
 
+    undecayed = ("embedding",)
+
     def __init__(self, classes: int, features: int = 16) -> None:
         super().__init__()
         self.classes, self.features = classes, features

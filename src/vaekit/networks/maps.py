@@ -51,6 +51,8 @@ class MapDecoder(Decoder):
         widths, blocks, norm, condition: as in the encoder.
     """
 
+    undecayed = ("bias",)
+
     def __init__(self, latent: int, output: list[int], widths: list[int], blocks: int = 1, norm: bool = False, condition: int = 0) -> None:
         super().__init__()
         params, self.height, self.width = output

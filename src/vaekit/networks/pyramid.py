@@ -76,6 +76,8 @@ class PyramidDecoder(Decoder):
         blocks, patch, shortcut, condition: as in the encoder.
     """
 
+    undecayed = ("bias",)
+
     def __init__(
         self, latent: int, output: list[int], widths: list[int], blocks: int = 1, patch: int = 2, shortcut: int = 0, condition: int = 0
     ) -> None:

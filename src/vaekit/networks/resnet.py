@@ -69,6 +69,8 @@ class ResNetDecoder(Decoder):
         widths, blocks, patch, dense, shortcut, norm, condition: as in the encoder.
     """
 
+    undecayed = ("bias",)
+
     def __init__(
         self,
         latent: int,

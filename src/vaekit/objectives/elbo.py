@@ -55,6 +55,11 @@ class ELBO(Objective):
             loss = loss + penalty
         return loss[0] if out.k == 1 else loss.mean(0)
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is -ELBO itself in the end, with a weight of 1 and nothing that costs nothing."""
+        return self.beta_schedule.at(1.0) == 1.0 and self.free_bits == 0 and self.capacity_schedule is None
+
     def _free_bits(self, out: VAEOutput) -> Float[Tensor, "K B"]:
         total = torch.zeros_like(out.log_px)
         for term in out.terms:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaekit.distributions.kl import kl_divergence
+from vaekit.objectives.elbo import ELBO
 from vaekit.objectives.schedules import Schedule
 from vaekit.output import VAEOutput
 from vaekit.part import Part
@@ -21,20 +22,19 @@ class Consistency(Penalty):
 
     Args:
         strength: lambda, the weight of the divergence between the two posteriors.
-        beta: the weight of the divergence from the prior in the bound of x~, as in the objective.
+        bound: the objective of x~, as that of x.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"comparable"})
     asks: ClassVar[frozenset[str]] = frozenset({"moved"})
 
-    def __init__(self, strength: float = 0.1, beta: float = 1.0, weight: float | Schedule = 1.0) -> None:
+    def __init__(self, strength: float = 0.1, bound: ELBO | None = None, weight: float | Schedule = 1.0) -> None:
         super().__init__(weight)
-        self.strength, self.beta = strength, beta
+        self.strength, self.bound = strength, ELBO() if bound is None else bound
 
     def forward(self, out: VAEOutput, critic: Part | None = None) -> Float[Tensor, "B"]:
         moved: VAEOutput = out.asked["moved"]
-        bound = (moved.distortion + self.beta * moved.rate()).mean(0)
-        return bound + self.strength * per_image(self.divergence(out, moved), out)
+        return self.bound(moved) + self.strength * per_image(self.divergence(out, moved), out)
 
     def divergence(self, out: VAEOutput, moved: VAEOutput) -> Float[Tensor, "N"]:
         """KL(q(z|x~) || q(z|x)), summed over dimensions and layers."""

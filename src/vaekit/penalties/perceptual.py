@@ -20,7 +20,9 @@ from vaekit.penalties.tools import ImagePenalty, per_image
 class LaplacianPyramid(nn.Module):
     """sum_j 4^j |L_j(x) - L_j(y)|_1, summed over values, with L_j the bands of a Laplacian pyramid and its last, smoothest image.
 
-    References: Optimizing the Latent Space of Generative Networks (Bojanowski et al., 2017), section 2.2, https://arxiv.org/abs/1707.05776
+    References:
+        Optimizing the Latent Space of Generative Networks (Bojanowski et al., 2017), section 2.2, https://arxiv.org/abs/1707.05776
+        The Laplacian Pyramid as a Compact Image Code (Burt, Adelson, 1983), Eq. 4, https://doi.org/10.1109/TCOM.1983.1095851
     """
 
     kernel: Tensor
@@ -35,14 +37,17 @@ class LaplacianPyramid(nn.Module):
         image, level, total = (x - y).float(), 0, torch.zeros(len(x), device=x.device)
         while min(image.shape[2:]) >= 4 and level < 4:
             smaller = self._smooth(image)[:, :, ::2, ::2]
-            band = image - F.interpolate(smaller, size=image.shape[2:], mode="bilinear", align_corners=False)
+            # Back at the places that they were taken from, with zeros between them: a plane leaves nothing in a band.
+            wide = torch.zeros_like(image)
+            wide[:, :, ::2, ::2] = smaller
+            band = image - 4 * self._smooth(wide)
             total = total + 4**level * band.abs().flatten(1).sum(1)
             image, level = smaller, level + 1
         return total + 4**level * image.abs().flatten(1).sum(1)
 
     def _smooth(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), self.kernel.expand(channels, 1, 5, 5), groups=channels)
+        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.kernel.expand(channels, 1, 5, 5), groups=channels)
 
 
 class LPIPSDistance(nn.Module):

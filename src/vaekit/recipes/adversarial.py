@@ -9,7 +9,7 @@ from vaekit.latents import PriorOnly, StandardNormal
 from vaekit.model import VAE
 from vaekit.objectives import NoBound, Warmup
 from vaekit.penalties import Adversarial, CodeAdversary, CodeCritic, Discriminator, GeneratorLoss, ImageCritic, pixel_units
-from vaekit.recipes.autoencoders import SIGMA, autoencoder
+from vaekit.recipes.autoencoders import autoencoder, noise
 from vaekit.recipes.conv import conv_vae, converged, dimensions, steady_rate, variant
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 from vaekit.training.options import Training
@@ -91,7 +91,7 @@ def gan(s: Setting) -> Recipe:
     fifth of a larger batch.
     """
     s.refuse_weight("a gan has no divergence")
-    whole = conv_vae(s.with_sigma(SIGMA))
+    whole = conv_vae(s.with_sigma(noise(s)))
     model = VAE(None, PriorOnly(StandardNormal([dimensions(s)])), whole.decoder, whole.likelihood, whole.condition)
     # Attributes are told to both in the same units; a class is learned by each for itself.
     embedding = s.embedding() if s.condition == "class" else model.condition

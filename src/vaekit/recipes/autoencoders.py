@@ -1,5 +1,6 @@
 """Codes that match the prior as a whole, and autoencoders without noise."""
 
+import math
 from dataclasses import replace
 
 from vaekit.latents import Flat, StandardNormal
@@ -10,8 +11,17 @@ from vaekit.penalties import MMD, CodeNorm, DecoderGradient, Penalty, SlicedWass
 from vaekit.recipes.conv import training, variant
 from vaekit.recipes.recipe import Recipe, Setting, recipe
 
-SIGMA = 0.1
-"""Gaussian noise in unit range: without a divergence nothing holds a learned sigma back, so that the weights of the penalties would mean nothing."""
+SIGMA = 0.283
+"""Gaussian noise in standard deviations of the data (0.1 of the range for Fashion-MNIST): without a divergence nothing holds a learned sigma back, so
+that the weights of the penalties would mean nothing."""
+
+
+def noise(s: Setting) -> float:
+    """sigma in unit range: what reconstruction can earn, std^2 / (2 sigma^2) for each value, is the same for dark, bright and continuous images."""
+    if s.data.levels is None or not s.data.std:  # floats have a deviation of 1 in unit range
+        return SIGMA
+    variance = sum(std**2 for std in s.data.std) / len(s.data.std)
+    return SIGMA * max(math.sqrt(variance), 0.5) / (s.data.levels - 1)
 
 
 def point(features: int, latent: int) -> Latent:
@@ -24,7 +34,7 @@ def point(features: int, latent: int) -> Latent:
 def autoencoder(s: Setting, *penalties: Penalty, **more: object) -> Recipe:
     """Reconstruction and penalties: the objective has no divergence, since a point has none."""
     s.refuse_weight("its codes are points, which have no divergence")
-    return variant(s.with_sigma(SIGMA), point, ELBO(), *penalties, select="last", **more)
+    return variant(s.with_sigma(noise(s)), point, ELBO(), *penalties, select="last", **more)
 
 
 @recipe(
@@ -118,8 +128,8 @@ def rae_gp(s: Setting) -> Recipe:
 
 @_rae("rae-sn", "as rae-l2, with a decoder whose layers are held to a norm of 1 (spectral normalization): smooth at almost no cost")
 def rae_sn(s: Setting) -> Recipe:
-    """As `rae-l2`, with a decoder whose layers are held to a spectral norm of 1. Each layer then stretches no direction, and
-    the decoder is smooth at almost no cost; gated layers, a product of two, keep no bound of their own.
+    """As `rae-l2`, with a decoder whose layers are held to a spectral norm of 1 (of a convolution's kernel as a matrix, as published: its map
+    stretches no direction by more than the kernel's side). The decoder is smooth at almost no cost; gated layers, a product of two, keep no bound.
     """
     built = autoencoder(s, norm(s))
     built.model.decoder = SpectralDecoder(built.model.decoder)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from vaekit.errors import UserError
 from vaekit.latents.discrete import Discrete
 from vaekit.latents.priors.codes import CodePrior
 from vaekit.latents.quantizers import FSQ, LFQ, EMAVectorQuantizer, GroupedQuantizer, Quantizer, ResidualQuantizer, VectorQuantizer
@@ -132,6 +133,10 @@ def rounded(channels: int, size: int) -> Quantizer:
     """FSQ with about `size` codes, as evenly over the channels as can be; equal groups where one would have fewer than 3 values to a channel."""
     most = max(1, math.floor(math.log(size, 3) + 1e-9))
     groups = next(g for g in range(1, channels + 1) if channels % g == 0 and channels // g <= most)
+    if most > 1 and groups == channels > 1:  # a prime: each channel would have all values for itself
+        raise UserError(
+            f"Groups of 2 to {most} channels are rounded together, and {channels} cannot be split so: choose {channels - 1} or {channels + 1}."
+        )
     values = values_of(channels // groups, size)
     return FSQ(values) if groups == 1 else GroupedQuantizer([FSQ(values) for _ in range(groups)])
 

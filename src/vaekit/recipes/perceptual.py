@@ -1,6 +1,7 @@
 """What the eye sees beside what the likelihood counts, and codes that a small shift does not move."""
 
-from vaekit.objectives import Warmup
+from vaekit.errors import UserError
+from vaekit.objectives import ELBO, Warmup
 from vaekit.penalties import MSSSIM, Consistency, Perceptual, pixel_units
 from vaekit.recipes.conv import variant
 from vaekit.recipes.recipe import Recipe, Setting, recipe
@@ -53,5 +54,8 @@ def consistency(s: Setting) -> Recipe:
     """An image and the same image moved by a few pixels should have nearly the same code: their posteriors' divergence is added to the two bounds.
     The code is freed of what does not matter, and fits less noise. It costs twice a step of `conv`.
     """
-    penalty = Consistency(s.knob("strength", 0.1), beta=1.0 if s.beta is None else s.beta, weight=Warmup(0.1))
-    return variant(s, None, None, penalty, select="last")
+    bound = s.objective(warmup=0.1)
+    if not isinstance(bound, ELBO):
+        raise UserError("The recipe consistency adds the ELBO of the moved image: leave out what makes another objective of it.")
+    penalty = Consistency(s.knob("strength", 0.1), bound, weight=Warmup(0.1))
+    return variant(s, None, s.objective(warmup=0.1), penalty, select="last")

@@ -1,5 +1,7 @@
 """Priors that are learned with the model: each closes some of the gap between the codes of the data and N(0, I)."""
 
+from dataclasses import replace
+
 from vaekit.latents import DiagonalGaussian, Flat
 from vaekit.latents.base import AnchoredPrior, DensityPrior
 from vaekit.latents.priors import AutoregressivePrior, ExemplarPrior, FlowPrior, MixturePrior, VampPrior
@@ -54,7 +56,8 @@ def exemplar(s: Setting) -> Recipe:
     """
     one = [] if s.condition == "class" else [len(s.data.attributes)]
     exemplars, drawn = s.knob("exemplars", 1000), s.knob("per_step", 256)
-    return _with(s, ExemplarPrior(list(s.data.shape), exemplars, drawn, s.data.levels, one if s.condition else None))
+    built = _with(s, ExemplarPrior(list(s.data.shape), exemplars, drawn, s.data.levels, one if s.condition else None))
+    return replace(built, start=max(built.start, exemplars))
 
 
 @recipe(

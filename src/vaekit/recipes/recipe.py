@@ -250,4 +250,6 @@ def build_recipe(name: str, data: DataSpec, **options: Any) -> Recipe:
     setting = Setting(data, **options)
     built = entry.build(setting)
     Knobs(setting.knobs, setting.asked).refuse_others(f"The recipe {name}")
-    return replace(built, name=name, data=data, options=options)
+    # The ELBO's best weights are those of another objective, where it is another that was asked for: of the first passes, as a rule.
+    select = "last" if isinstance(built.objective, ELBO) and not built.objective.is_bound else built.select
+    return replace(built, name=name, data=data, options=options, select=select)

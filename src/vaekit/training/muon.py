@@ -129,7 +129,8 @@ def _polynomial(gram: Float[Tensor, "N r r"]) -> Float[Tensor, "N r r"]:
 def hidden_matrices(module: nn.Module, dense: bool = True) -> dict[Tensor, int]:
     """The weights of linear layers (if `dense`) and convolutions between hidden features, and how many matrices each is: a gated layer is two.
 
-    Left out is what has fewer than `NARROWEST` features on a side (an image's channels, a pixel's parameters) or is `WIDEST` times as wide as high or
+    Left out is what has fewer than `NARROWEST` features on a side (an image's channels, a pixel's parameters, where they are few: so most first and
+    last layers, but not all) or is `WIDEST` times as wide as high or
     more (a dense layer that writes several numbers for each pixel), and what is masked place by place, which an orthogonal step does not keep to.
     """
     gated = {id(m.linear) for m in module.modules() if isinstance(m, GatedDense)}

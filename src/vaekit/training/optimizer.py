@@ -16,7 +16,8 @@ def make_optimizer(module: nn.Module, training: Training, precision: str = "fp32
 
     Fused where the device has it: the same formulas in one pass over the weights. `precision` is that of the run's arithmetic.
     """
-    places = {id(getattr(part, name)) for part in module.modules() if isinstance(part, Part) for name in part.undecayed}
+    named = [getattr(part, name) for part in module.modules() if isinstance(part, Part) for name in part.undecayed]
+    places = {id(p) for found in named if found is not None for p in (found.parameters() if isinstance(found, nn.Module) else [found])}
     hidden = hidden_matrices(module, dense=training.optimizer == "muon") if training.optimizer.startswith("muon") else {}
     if training.optimizer.startswith("muon") and not hidden:
         raise UserError(f"--optimizer {training.optimizer} finds no matrices between hidden features to move in this network: choose adamw.")

@@ -39,6 +39,8 @@ class Codes:
     """What the prior is told of each: [n] long of classes, [n, F] of attributes."""
 
 
+STEPS = 5_000
+"""A prior of vectors takes at least so many, however few images there are: before, it has hardly left where it begins."""
 CODES, VALUES = 150_000, 2**27
 """As many codes are made of the training images, by up to ten draws for each: with a single draw a prior learns its noise by heart. And no more
 values than can be held, 0.5 GB."""
@@ -142,7 +144,10 @@ def fit_prior(
     codes = open_data(_images(train, told, classes), validation_data=_images(held_out, told, classes), condition=told)
     codes.fingerprint = _fingerprint(model, dataset, told, train, draws)
     # As many passes over the images, whatever the draws of each.
-    training = recipe.defaults.with_options(**{"epochs": recipe.defaults.epochs * images / len(train.z)} | options)
+    seen = recipe.defaults.epochs * images
+    if held_out.z.dim() == 2 and recipe.start <= 1024:  # vectors, and no fit that is all of it
+        seen = max(seen, STEPS * recipe.defaults.batch_size)
+    training = recipe.defaults.with_options(**{"epochs": seen / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-{told}" if told else kind))
     start_all = " It starts from all of them, which takes a minute or more." if recipe.start > 1024 else ""
     watcher.say(f"Fitting {kind} to {len(train.z):,} codes of {images:,} images.{start_all}")

@@ -32,7 +32,7 @@ class CodeTransformer(OrderedCodes):
         UserError: for a width that the heads cannot share.
     """
 
-    undecayed = ("start", "place", "level")
+    undecayed = ("start", "place", "level", "bias", "codes")
 
     def __init__(self, shape: list[int], size: int, width: int = 128, blocks: int = 4, heads: int = 4, condition: int = 0) -> None:
         super().__init__()

@@ -148,7 +148,7 @@ class CodePrior(OrderedCodes):
         condition: G, the width of the embedded condition, 0 for none.
     """
 
-    undecayed = ("place", "level")
+    undecayed = ("place", "level", "bias", "codes", "before")
 
     def __init__(self, shape: list[int], size: int, hidden: int = 32, layers: int = 3, condition: int = 0) -> None:
         super().__init__()
