@@ -36,7 +36,7 @@ bench: .venv/.test  ## throughput against a bare loop, pythae and Keras (25 minu
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/memory.py
 
-docs: .venv/.core  ## the generated page of recipes
+docs: .venv/.test  ## the generated page of recipes
 	$(BIN)/python docs/make_recipes.py
 
 clean:

@@ -76,10 +76,8 @@ PUBLISHED = (
 )
 
 NOTES: dict[tuple[float, str], str] = {
-    (
-        57.0,
-        "Intel(R) Xeon(R) Processor with AMX",
-    ): "`ladder` was stopped twice and resumed, the second time with its length set from 5.69 to 4.90 million images.",
+    (57.0, "Intel Xeon Processor with AMX"): "`ladder` with AdamW was stopped twice and resumed, the second time with its length set from 5.69 to "
+    "4.90 million images.",
 }
 """What else is to be said of the table of so many minutes on a processor."""
 

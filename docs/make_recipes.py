@@ -100,10 +100,10 @@ def compatibility() -> str:
 if __name__ == "__main__":
     folder = HERE / "recipes"
     folder.mkdir(exist_ok=True)
+    pages = {folder / f"{entry.name}.md": page(entry) for entry in RECIPES.values()}
+    pages |= {HERE / "recipes.md": index(), HERE / "compatibility.md": compatibility()}
     for old in folder.glob("*.md"):
         old.unlink()
-    (HERE / "recipes.md").write_text(index(), encoding="utf-8")
-    for entry in RECIPES.values():
-        (folder / f"{entry.name}.md").write_text(page(entry), encoding="utf-8")
-    (HERE / "compatibility.md").write_text(compatibility(), encoding="utf-8")
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
     print(json.dumps({"recipes": len(RECIPES)}))

@@ -109,7 +109,8 @@ def fit(
     check_options(options, by_name=isinstance(recipe, str))
     check_early(recipe, out, options, trackers)
     layout: dict[str, Any] = {k: options.get(k) for k in DATA_OPTIONS if k in options}
-    if isinstance(data, Dataset) and (asked := [k for k, v in {**layout, "validation_data": validation_data}.items() if v not in (None, False)]):
+    given = {**layout, "validation_data": validation_data}
+    if isinstance(data, Dataset) and (asked := [k for k, v in given.items() if v is not None and v is not False]):
         raise UserError(f"These data are opened already: give {', '.join(asked)} to open_data.")
     try:
         dataset = data if isinstance(data, Dataset) else open_data(data, validation_data=validation_data, progress=watcher.reading, **layout)
@@ -123,9 +124,10 @@ def fit(
     training = chosen.defaults.with_options(**{k: options.get(k) for k in TRAINING_OPTIONS})
     folder = default_folder(dataset, chosen, training) if out == "auto" else out
     run = Run(_temporary() if folder is None else folder)
+    before = run.finished
     start(run, chosen, dataset, training, watcher, trackers, save_seconds, tune)
     if folder is not None and os.environ.get("RANK", "0") == "0":
-        finish(run, dataset, page, watcher)
+        finish(run, dataset, page, watcher, afresh=not before)
     return run
 
 

@@ -1,7 +1,5 @@
 """What a finished run is seen by: its pictures and its report."""
 
-import math
-
 import torch
 from PIL.Image import Image
 
@@ -17,8 +15,15 @@ from vaekit.training.order import reproducible
 from vaekit.training.tune import reason
 
 
-def finish(run: Run, dataset: Dataset, page: bool, watcher: Watcher) -> None:
-    """The pictures of a run and with `page` its report, where they are not there yet: on a GPU if it was trained on one, and that has the memory."""
+def finish(run: Run, dataset: Dataset, page: bool, watcher: Watcher, afresh: bool = False) -> None:
+    """The pictures of a run and with `page` its report, where they are not there yet: on a GPU if it was trained on one, and that has the memory.
+
+    Args:
+        afresh: the run has been trained just now: a report that is there was of a part of it, and is made anew.
+    """
+    if afresh and (run.path / NAME).exists():
+        (run.path / NAME).unlink()
+        page = True
     made = Run(run.path, "auto" if run.description["plan"].get("device", "cpu") != "cpu" else "cpu")
     try:
         _show(made, dataset, page, watcher)
@@ -73,4 +78,4 @@ def _repeated(condition: torch.Tensor | None, n: int) -> torch.Tensor | None:
 
 def _has_plane(model: VAE) -> bool:
     """Whether its codes are points of a plane."""
-    return isinstance(model.latent, Flat) and model.latent.posterior.support == "reals" and math.prod(model.latent.posterior.event_shape) == 2
+    return isinstance(model.latent, Flat) and model.latent.posterior.support == "reals" and tuple(model.latent.posterior.event_shape) == (2,)

@@ -29,10 +29,15 @@ def reopen(run: Run, data: Any = None) -> Dataset:
         if not Path(description["table"]).exists():
             raise UserError(f"The attributes of this run's images were in {description['table']}, which is gone: put it there again.")
     own: dict[str, Any] = {"limit": description.get("limit"), "labels": options.get("labels"), "validation_data": description.get("validation")}
-    if data is not None:
-        own["validation_data"] = None
     own = {k: v for k, v in own.items() if v is not None}
-    dataset = open_data(source, **kept, **own)
+    if data is None and own.get("validation_data") and not Path(own["validation_data"]).exists():
+        raise UserError(f"The validation images of this run were in {own['validation_data']}, which is gone: put them there again.")
+    try:
+        dataset = open_data(source, **kept, **own)
+    except UserError:
+        if data is None or not own:
+            raise
+        dataset, own = open_data(source, **kept), {}  # other data need not have its labels
     if data is not None and not is_own(run, dataset):
         if description.get("table") and dataset.names is None:
             raise UserError(

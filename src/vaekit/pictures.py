@@ -334,7 +334,7 @@ def writable(path: str | Path | None) -> None:
     path = Path(path)
     _format(path)
     above = next(p for p in path.absolute().parents if p.exists())
-    if not os.access(above, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    if not os.access(above, os.W_OK):
         raise UserError(f"{path} cannot be written: name a place elsewhere.")
 
 

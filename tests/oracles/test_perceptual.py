@@ -81,7 +81,8 @@ def test_a_network_of_ones_own_passes_the_gradient_and_stays_as_it_is(tmp_path) 
     assert torch.isfinite(copied(x).loss)
 
 
-def test_features_that_are_not_there_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_features_that_are_not_there_are_refused(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(UserError, match="no file"):
         Perceptual(256, features=str(tmp_path / "none.pt"))
     (tmp_path / "text.pt").write_text("text")

@@ -8,7 +8,7 @@ import torch
 import typer
 from torch import Tensor
 
-from vaekit import api, editing
+from vaekit import api, editing, pictures
 from vaekit.commands.images import kept, part_if_named, part_of, read
 from vaekit.commands.options import Device, Json, Klass, Prior, RunFolder
 from vaekit.editing.strips import spread
@@ -51,6 +51,7 @@ def interpolate(
     json_: Json = False,
 ) -> None:
     """Go from one image to another: the reconstructions of both, and what lies between them; with --mask or --hide only there, in A."""
+    pictures.writable(out_)
     loaded = api.with_prior(api.load(run, device), prior)
     part = part_if_named(loaded, mask, hide, feather)
     start, end = (read(loaded, [name], class_, data, prior=True) for name in (a, b))
@@ -84,6 +85,7 @@ def traverse(
     """Change one dimension of an image's code, or one principal direction of all codes, and see what it does; with --mask or --hide only there."""
     if (principal is None) == (not dim):
         raise UserError("Say what to go along in one way: --dim N (may be repeated), or --principal N.")
+    pictures.writable(out_)
     loaded = api.load(run, device)
     part = part_if_named(loaded, mask, hide, feather)
     batch = read(loaded, [image], class_, data)
@@ -124,6 +126,7 @@ def attribute(
     json_: Json = False,
 ) -> None:
     """Add an attribute to images at several strengths, from labels or from examples on each side; with --mask or --hide, only there."""
+    pictures.writable(out_)
     loaded = api.load(run, device)
     batch, sizes = read(loaded, images, class_, data), _numbers(strengths)
     part = part_if_named(loaded, mask, hide, feather)
@@ -183,6 +186,7 @@ def arithmetic(
     json_: Json = False,
 ) -> None:
     """A - B + C: what A has and B has not, given to C; with --mask or --hide only there."""
+    pictures.writable(out_)
     loaded = api.load(run, device)
     part = part_if_named(loaded, mask, hide, feather)
     batches = [read(loaded, [name], class_, data) for name in (a, b, c)]
@@ -211,6 +215,7 @@ def mix(
     json_: Json = False,
 ) -> None:
     """Coarse layers from one image, fine layers from another, for a model with several layers; with --mask or --hide only there, in COARSE."""
+    pictures.writable(out_)
     loaded = api.load(run, device)
     part = part_if_named(loaded, mask, hide, feather)
     above, below = read(loaded, [coarse], class_, data), read(loaded, [fine], class_, data)
@@ -253,6 +258,7 @@ def inpaint(
     json_: Json = False,
 ) -> None:
     """Hide a part of images and let the model fill it in, several times; outside of it nothing changes."""
+    pictures.writable(out_)
     loaded = api.with_prior(api.load(run, device), prior)
     batch = read(loaded, images, class_, data, prior=True)
     hidden = part_of(loaded, mask, hide).expand(len(batch), -1, -1, -1)
@@ -273,7 +279,8 @@ def inpaint(
     holes = torch.where(hidden, torch.tensor(grey), x)
     shown = torch.cat([x.unsqueeze(1), holes.unsqueeze(1), answers], dim=1)
     editing.save_strip(out_, shown, loaded.spec, ["image", "hidden", *(str(i + 1) for i in range(n))])
-    first = editing.edit_report(loaded.model, batch, answers[:, 0], inside=hidden)
+    filled = hidden if batch.mask is None else hidden | ~batch.mask.cpu()  # what is missing anyway is filled in too
+    first = editing.edit_report(loaded.model, batch, answers[:, 0], inside=filled)
     between = round(float(answers.std(1, correction=0)[hidden].mean()), 4)
     weighed = {} if found.effective is None else {"effective_samples": _rounded(found.effective)}
     _say({"how": found.how} | first | {"deviation_between_answers": between} | weighed, out_, json_)

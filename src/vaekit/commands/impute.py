@@ -29,6 +29,7 @@ def impute(
     json_: Json = False,
 ) -> None:
     """Fill in missing pixels: several answers, their mean, and how sure the model is."""
+    pictures.writable(out_)
     loaded = api.with_prior(api.load(run, device), prior)
     batch, result = api.impute(loaded, images, mask=mask, alpha=alpha, box=box, answers=n, samples=samples, condition=class_, seed=seed)
     pictures.save(out_, imputations(batch, result, loaded.spec))

@@ -18,6 +18,7 @@ def reconstruct(
     out_: Annotated[Path, typer.Option("--out", "-o", help="The picture: each image above its reconstruction.")] = Path("reconstructions.png"),
 ) -> None:
     """Encode and decode images, and show both."""
+    pictures.writable(out_)
     loaded = api.load(run, device)
     paths = [file for path in images for file in image_files(path)]
     x, y = api.reconstruct(loaded, paths, class_)

@@ -23,6 +23,7 @@ def traverse(
     json_: Json = False,
 ) -> None:
     """Show what each latent dimension means: an image as one dimension at a time goes through the prior."""
+    pictures.writable(out_)
     loaded = api.load(run, device)
     images, active = api.traverse(loaded, data, image=image, row=row, span=span, steps=steps, condition=class_)
     pictures.save(out_, pictures.grid(images.flatten(0, 1), loaded.spec, columns=steps))

@@ -1,6 +1,7 @@
 """Arrays as images: which axis is what, what the values mean, labels, size and channels."""
 
 import hashlib
+import math
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,14 @@ def _is_eight_bits(block: np.ndarray) -> bool:
     return bool((np.abs(real - np.rint(real)) <= 510 * np.finfo(block.dtype).eps).all()) and block.dtype != np.float16
 
 
+def _is_known(label: Any) -> bool:
+    """Whether it is neither None nor NaN, which is not itself, nor another library's word for them."""
+    try:
+        return label is not None and bool(label == label)
+    except (TypeError, ValueError):
+        return isinstance(label, np.ndarray)
+
+
 def understand_labels(y: Any, count: int, names: tuple[str, ...] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels [N] (whole numbers, negative ones unknown, or strings) -> ids [N] int64 (-1 unknown) and class names."""
     values = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
@@ -177,11 +186,14 @@ def understand_labels(y: Any, count: int, names: tuple[str, ...] = ()) -> tuple[
     if values.ndim != 1 or len(values) != count:
         raise UserError(f"Labels are one per image, [{count}], and not {list(values.shape)}.")
     if values.dtype.kind in "OSU":
-        known = np.array([v is not None and v == v for v in values])  # NaN is not itself
+        known = np.array([_is_known(v) for v in values], bool)
+        if known.any() and all(isinstance(v, int | float | np.number | np.bool_) for v in values[known]):  # numbers with holes
+            numbers = [float(v) if there else math.nan for v, there in zip(values, known, strict=True)]
+            return understand_labels(np.array(numbers), count, names)
+        if any(isinstance(v, list | tuple | dict | np.ndarray) for v in values[known]):
+            raise UserError("Labels are one per image, a whole number or a string, and these are lists.")
         text = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values[known]])
         found, ids = np.unique(text, return_inverse=True)
-        if all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values[known]):  # numbers with holes
-            return understand_labels(np.array([v if there else -1 for v, there in zip(values, known, strict=True)]), count, names)
         every = np.full(count, -1, np.int64)
         every[known] = ids.reshape(-1)
         return every, tuple(str(v) for v in found)

@@ -59,11 +59,11 @@ class Dataset:
         labels: int | None = None,
     ) -> None:
         self.name, self.names = source.name, source.names
-        self._keys = source.names or [str(i) for i in (range(source.count) if source.numbers is None else source.numbers.tolist())]
+        self._numbers = range(source.count) if source.numbers is None else source.numbers
         self.official = source.split is not None
         """Whether the data came with a split of its own."""
         self.notes = list(source.notes)
-        table = read_table(Path(condition), self._keys, source.names is not None) if condition not in (None, "class", "attributes") else None
+        table = read_table(Path(condition), self._keys(), source.names is not None) if condition not in (None, "class", "attributes") else None
         attributes, names = table or (source.attributes, source.attribute_names)
         self._check(source, binarized, condition, labels)
         self._store, rows = store(source, progress)
@@ -166,9 +166,13 @@ class Dataset:
                 if float(values.min()) < 0 or float(values.max()) > 1:
                     raise UserError("Only pixels and floats in 0..1 can be binarized, since the value is the probability: scale them.")
 
+    def _keys(self) -> list[str]:
+        """What a table calls each image: its file's name, or the number of its row before some were left out."""
+        return self.names or [str(i) for i in self._numbers]
+
     def read_attributes(self, table: str | Path) -> None:
         """Takes the attributes from a CSV file (`read_table`); what a model is told does not change. Raises `UserError` for one that does not fit."""
-        attributes, names = read_table(Path(table).expanduser(), self._keys, self.names is not None)
+        attributes, names = read_table(Path(table).expanduser(), self._keys(), self.names is not None)
         self.attributes, self.table = torch.from_numpy(attributes), str(Path(table).expanduser().resolve())
         self.raw_spec, self.spec = (replace(spec, attributes=names) for spec in (self.raw_spec, self.spec))
 

@@ -41,8 +41,10 @@ def list_images(folder: Path, limit: int | None = None) -> Listing:
     """
     images, others, seen, runs = [], 0, set(), []
     shut: list[str] = []
-    own = {os.path.realpath(place) for place, _, _ in os.walk(folder)}
-    top = os.path.realpath(folder)
+    own, top = set(), os.path.realpath(folder)
+    for place, folders, _ in os.walk(folder):
+        own.add(os.path.realpath(place))
+        folders[:] = _open(folders)
     for place, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: shut.append(os.path.relpath(error.filename, folder))):
         real, base = os.path.realpath(place), os.path.relpath(place, folder)
         linked = real in own and real != os.path.normpath(os.path.join(top, base))
@@ -51,7 +53,7 @@ def list_images(folder: Path, limit: int | None = None) -> Listing:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = _open(folders)
         for name in names:
             if name.startswith("."):
                 continue
@@ -69,6 +71,10 @@ def list_images(folder: Path, limit: int | None = None) -> Listing:
     notes = [f"{_some(shut)} cannot be opened: what is in there is left out."] if shut else []
     notes += [f"{_some(runs)} {'are runs' if len(runs) > 1 else 'is a run'} of vaekit: the pictures in there are left out."] if runs else []
     return Listing(images, others, notes)
+
+
+def _open(folders: list[str]) -> list[str]:
+    return sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
 
 
 def _some(names: list[str]) -> str:

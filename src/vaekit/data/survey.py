@@ -40,12 +40,12 @@ def scan_files(folder: Path, names: list[str], progress: Progress = None) -> lis
                 found[name] = entry
             else:
                 missing.append(name)
-        del known
         if missing:
             with writing(memory), open(memory, "a", encoding="ascii") as handle:
                 for entry in _look(folder, missing, progress):
                     found[entry.path] = entry
-                    handle.write(json.dumps(entry) + "\n")
+                    if entry != known.get(entry.path):
+                        handle.write(json.dumps(entry) + "\n")
     entries = [found[name] for name in names]
     if all(e.error for e in entries):
         raise UserError(f"None of the {len(entries)} image files in {folder} can be read; the first is {entries[0].path} ({entries[0].error}).")

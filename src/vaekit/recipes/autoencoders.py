@@ -18,8 +18,10 @@ that the weights of the penalties would mean nothing."""
 
 def noise(s: Setting) -> float:
     """sigma in unit range: what reconstruction can earn, std^2 / (2 sigma^2) for each value, is the same for dark, bright and continuous images."""
-    if s.data.levels is None or not s.data.std:  # floats have a deviation of 1 in unit range
+    if s.data.levels is None:  # floats have a deviation of 1 in unit range
         return SIGMA
+    if s.data.count == 0 or not s.data.std:  # built before any data
+        return 0.1
     variance = sum(std**2 for std in s.data.std) / len(s.data.std)
     return SIGMA * max(math.sqrt(variance), 0.5) / (s.data.levels - 1)
 

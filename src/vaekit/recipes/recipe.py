@@ -19,6 +19,9 @@ from vaekit.penalties import Critic, Penalty
 from vaekit.recipes.knobs import Knobs
 from vaekit.training.options import Training
 
+ALL = 10**9
+"""More images or codes than there are: a start that is the fit itself."""
+
 
 @dataclass(frozen=True)
 class Recipe:

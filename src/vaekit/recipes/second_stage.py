@@ -23,7 +23,7 @@ from vaekit.networks.velocity import VelocityMLP
 from vaekit.networks.velocity_unet import VelocityUNet
 from vaekit.output import Batch
 from vaekit.recipes.knobs import Knobs
-from vaekit.recipes.recipe import Recipe
+from vaekit.recipes.recipe import ALL, Recipe
 from vaekit.training.options import Training
 
 
@@ -202,8 +202,6 @@ def _default(form: str, shape: list[int], condition: Condition | None, count: in
 
 SEQUENTIAL = 128
 """Dimensions up to which a flow is the default, whose draws take a pass for each."""
-ALL = 10**9
-"""More codes than there are."""
 
 
 TRAINING = Training(

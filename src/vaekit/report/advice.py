@@ -33,7 +33,7 @@ class Course:
     @staticmethod
     def of(rows: Sequence[dict[str, Any]]) -> "Course":
         """The course in the lines of `metrics.jsonl`."""
-        bounded = all(row.get("val_elbo_nats") is not None for row in rows)
+        bounded = any(row.get("val_elbo_nats") is not None for row in rows)
         name, sign = ("elbo_nats", 1.0) if bounded else ("distortion_nats", -1.0)
         kept = [row for row in rows if row.get(f"val_{name}") is not None]
         training = [row.get(f"train_{name}") for row in kept]

@@ -72,9 +72,13 @@ def notices(run: Run) -> list[Notice]:
 
 
 def _figures(run: Run) -> dict[str, Any] | None:
-    """What was measured; None where that was of another prior's samples. Raises what a missing or damaged file raises."""
+    """What was measured; None where that was of another prior's samples, or before the run was trained to its end.
+
+    Raises what a missing or damaged file raises.
+    """
     figures: dict[str, Any] = json.loads((run.path / NAME).read_text(encoding="utf-8"))
-    return figures if figures.get("prior") == run.description.get("prior") else None
+    early = run.finished and not figures.get("finished", True)
+    return figures if figures.get("prior") == run.description.get("prior") and not early else None
 
 
 def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:

@@ -53,9 +53,10 @@ def reconstructions(model: VAE, data: Dataset, measured: Measured) -> Section:
     """The first images of the validation split and the hardest ones, each with its reconstruction and the error of each pixel."""
     n, columns = len(measured.bound), 8
     count = min(n, room(data.spec, 2 * columns, columns))
+    looked = data.positions("validation", n)[0][1]  # what was measured, in that order
     picks = {
         "The first images of the validation split": torch.arange(count),
-        "The hardest ones": measured.bound.distortion.argsort(descending=True)[: min(count, columns)],
+        "The hardest ones": looked[measured.bound.distortion.argsort(descending=True)[: min(count, columns)]],
     }
     made = {}
     for title, rows in picks.items():

@@ -105,7 +105,9 @@ def walks(run: Run, data: Dataset, images: int, *, quick: bool = False) -> Secti
     maps: list[Block] = []
     if model.latent.posterior.event_shape == (2,):  # type: ignore[union-attr]
         note = "The mean of p(x|z) at the quantiles from 0.01 to 0.99 of the prior in each of the two dimensions."
-        told = batch.condition if batch.condition is not None and batch.condition.dim() > 1 else None
+        told = batch.condition
+        if told is not None:
+            note += " It is told what the first image of the validation split is" + (f": {data.spec.classes[int(told)]}." if told.dim() == 1 else ".")
         maps.append(shown(manifold(model, data.spec, n=14, scale=1, condition=told), "The plane of the two dimensions", note))
     return Section(
         title,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.errors import UserError
 from vaekit.saving import load_tensors, remove_leftovers, save_tensors
 
 
@@ -42,9 +43,19 @@ class Checkpoint:
             for key, value in _under(tensors, f"optimizer.{name}/").items():
                 index, _, entry = key.partition("/")
                 state.setdefault(int(index), {})[entry] = value
+            _refuse_others(optimizer, state, self.path)
             optimizer.load_state_dict({"state": state, "param_groups": description["param_groups"]})
             _lay_out(optimizer)
         return metadata["counters"]
+
+
+def _refuse_others(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]], path: Path) -> None:
+    """Raises `UserError` for averages of other parameters: they are kept by number, and another version may number them otherwise."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, entries in state.items():
+        own = parameters[index].shape if index < len(parameters) else None
+        if any(value.dim() > 0 and value.shape != own for value in entries.values()):
+            raise UserError(f"{path} is of another version of vaekit, whose optimizer had its parameters in another order: train in another folder.")
 
 
 def _lay_out(optimizer: torch.optim.Optimizer) -> None:

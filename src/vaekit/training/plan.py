@@ -239,11 +239,16 @@ def images_in(minutes: float, task: Task, training: Training, chosen: Chosen, ba
     tried.precision = plan.precision
     plan.apply(tried)
 
-    def score() -> None:
-        with torch.no_grad():
-            tried(batch)
+    def score() -> None:  # as validation does: one code for each image, and no penalties
+        with torch.no_grad(), torch.autocast(batch.x.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            tried.model(batch).log_w()
 
-    with torch.random.fork_rng(devices=[]):
-        times = [_seconds(score, batch.x.device) for _ in range(12)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(plan.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            times = [_seconds(score, batch.x.device) for _ in range(12)]
+    finally:
+        torch.set_num_threads(threads)
     validate = sorted(times)[len(times) // 2]
     return max(len(batch), int((60 * minutes - 2 * cost.once) * len(batch) / (cost.step + share * validate)))

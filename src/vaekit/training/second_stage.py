@@ -146,7 +146,7 @@ def fit_prior(
     # As many passes over the images, whatever the draws of each.
     seen = recipe.defaults.epochs * images
     if held_out.z.dim() == 2 and recipe.start <= 1024:  # vectors, and no fit that is all of it
-        seen = max(seen, STEPS * recipe.defaults.batch_size)
+        seen = max(seen, STEPS * (options.get("batch_size") or recipe.defaults.batch_size))
     training = recipe.defaults.with_options(**{"epochs": seen / len(train.z)} | options)
     inner = Run(run.path / "priors" / (f"{kind}-{told}" if told else kind))
     start_all = " It starts from all of them, which takes a minute or more." if recipe.start > 1024 else ""

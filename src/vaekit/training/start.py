@@ -17,6 +17,7 @@ from vaekit.errors import UserError
 from vaekit.memory import keep_freed_memory
 from vaekit.part import spec
 from vaekit.recipes import SETTING_OPTIONS, Recipe
+from vaekit.recipes.recipe import ALL
 from vaekit.run import Run
 from vaekit.training.options import Training
 from vaekit.training.order import epoch_order
@@ -84,6 +85,8 @@ def start(
         mixed_precision="fp16" if training.precision == "fp16" else "no",
         **tracking,
     )
+    if accelerator.num_processes > (size := min(training.batch_size, data.size("train"))):
+        raise UserError(f"{accelerator.num_processes} processes share batches of {size}: take fewer, or a larger --batch-size.")
     # From here on the folder is this process's: nobody else writes down another plan while this one is measured.
     with run.held() if accelerator.is_main_process else nullcontext():
         if not run.exists and accelerator.is_main_process:
@@ -92,8 +95,6 @@ def start(
         plan = run.description["plan"]
         if plan["processes"] != accelerator.num_processes:
             watcher.say(f"The run was begun on {plan['processes']} processes and goes on on {accelerator.num_processes}: its last bits will differ.")
-        if accelerator.num_processes > plan["batch_size"]:
-            raise UserError(f"{accelerator.num_processes} processes share batches of {plan['batch_size']}: take fewer, or a larger --batch-size.")
         chosen = Chosen.from_json(plan)
         watcher.say(str(chosen))
         if trackers:
@@ -115,7 +116,7 @@ def _write_down(run: Run, recipe: Recipe, data: Dataset, training: Training, opt
 
     critics = {name: critic.to(accelerator.device) for name, critic in recipe.critics.items()}
     task = copy.deepcopy(Task(recipe.model, recipe.objective, recipe.penalties, critics)).to(accelerator.device)
-    if recipe.start <= 1024:
+    if recipe.start < ALL:
         # What the data fill at the start (exemplars, codebooks) is part of what a step costs; a start that is the fit itself changes nothing of it.
         with torch.random.fork_rng():
             rows = epoch_order(data.size("train"), training.seed, 0)[: recipe.start]
@@ -169,7 +170,7 @@ def check_machine(training: Training, trackers: tuple[str, ...]) -> None:
             raise UserError(f"The tracker '{name}' is not installed: pip install {name}.")
 
 
-OF_DATA = {"data", "size", "fit", "fill", "channels", "levels", "epochs", "lr", "skip"}
+OF_DATA = {"data", "size", "fit", "fill", "channels", "levels", "batch_size", "epochs", "lr", "skip"}
 """Options that come of the images where nobody gives them."""
 
 
@@ -181,7 +182,7 @@ def refuse_other(run: Run, options: dict[str, Any], afresh: str) -> None:
     if "data" in differ and set(differ) <= OF_DATA:
         key = next((key for key in differ if key in ("size", "fit", "channels", "lr", "epochs")), None)
         other = "" if key is None else f", or with another --{key} (it was {_said(there.get(key))}, now {_said(now[key])})"
-        raise UserError(f"{run.path} holds a run on other images, or on these before they were changed{other}: {afresh}.")
+        raise UserError(f"{run.path} holds a run on other images (or labels), or on these before they were changed{other}: {afresh}.")
     for key in sorted(differ, key=lambda key: key in OF_DATA):
         name = "the data" if key == "data" else "--set" if key == "knobs" else f"--{key.replace('_', '-')}"
         figures = "" if key in ("data", "model", "objective", "penalties", "critics") else f" (it was {_said(there.get(key))}, now {_said(now[key])})"

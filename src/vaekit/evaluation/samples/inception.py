@@ -34,6 +34,9 @@ class InceptionSpace:
 
     name = "inception"
 
+    rounds = True
+    """Its images have 8 bits."""
+
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.network, self.device = _network().to(device), device
 

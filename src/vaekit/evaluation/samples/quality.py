@@ -128,6 +128,7 @@ def measure_samples(
         "run": str(run.path),
         "data": data.name,
         "prior": prior,
+        "finished": run.finished,
         "draws": draws._asdict(),
         **_compared(ruler),
         "measures": measures,
@@ -219,6 +220,9 @@ def _of_classes(images: Shaped[Tensor, "n C H W"], told: Tensor, real: Real, see
     known, labels = real.data.labels, told.cpu()
     assert known is not None
     rows = real.train[: len(images)]
+    if len(rows) < len(images):  # as many of either
+        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: len(rows)]
+        images, labels = images[chosen], labels[chosen]
     samples, test = (real.unit(images), labels), (real.unit(real.images(real.test)), known[real.test])
     of_samples, of_real = learnt(*samples, seed=seed), learnt(real.unit(real.images(rows)), known[rows], seed=seed)
     shared = {"error": None, "floor": of_real(*test), "floor_error": None, "space": "pixels"}

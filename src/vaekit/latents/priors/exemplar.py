@@ -26,7 +26,7 @@ class ExemplarPrior(AnchoredPrior):
 
     Args:
         shape: [C, H, W] of a raw image.
-        exemplars: the number of images that are kept, at most; as a rule up to 1,024, the size of the first batch.
+        exemplars: the number of images that are kept, at most; the first of those that the start looks at (`Recipe.start`).
         per_step: how many of them a training pass draws.
         levels: of the pixels; None for floats.
         condition: the shape of an image's raw condition: [] for a class, [F] for attributes; None for an unconditional model.
