@@ -53,7 +53,9 @@ def test_links_do_not_take_the_place_of_folders(tmp_path: Path) -> None:
     os.symlink(tmp_path / "d" / "cats", tmp_path / "d" / "best")
     os.symlink(tmp_path / "d", tmp_path / "d" / "again")
     os.symlink(outside, tmp_path / "d" / "mice")
-    assert open_data(tmp_path / "d").spec.classes == ("cats", "dogs", "mice")
+    fill(tmp_path / "d" / ".store" / "rats", 4)
+    os.symlink(tmp_path / "d" / ".store" / "rats", tmp_path / "d" / "rats")
+    assert open_data(tmp_path / "d").spec.classes == ("cats", "dogs", "mice", "rats")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
@@ -183,12 +185,30 @@ def test_the_split_of_a_run_is_kept(tmp_path: Path) -> None:
     figures = vaekit.api.evaluate(plain, tmp_path / "moved.npy", samples=0)
     assert figures["split"] == "test" and figures["images"] == vaekit.reopen(plain, tmp_path / "moved.npy").size("test") < 10
     assert vaekit.api.evaluate(plain, tmp_path / "v.npy", samples=0)["split"] == "all"
+    assert vaekit.api.evaluate(run, tmp_path / "moved.npy", samples=0, split="validation")["images"] == 60 // 6
+    os.rename(tmp_path / "moved.npy", tmp_path / "x.npy")
+    os.remove(tmp_path / "v.npy")
+    with pytest.raises(UserError, match=r"validation images of this run were in .*v.npy, which is gone"):
+        vaekit.reopen(run)
+
+
+def test_other_data_need_no_labels(tmp_path: Path) -> None:
+    """Those that the run was shown few of are its own."""
+    x = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", images=x, labels=np.arange(80) % 2)
+    np.save(tmp_path / "other.npy", x[::-1].copy())
+    run = vaekit.fit(
+        "semi-supervised", tmp_path / "x.npz", labels=20, epochs=1, scale=0.05, latent=2, out=tmp_path / "run", watcher=Silent(), page=False
+    )
+    assert vaekit.api.evaluate(run, tmp_path / "other.npy", samples=0)["images"] == 80
 
 
 def test_a_data_set_that_is_open_takes_no_options() -> None:
     data = open_data("digits")
     with pytest.raises(UserError, match="opened already: give binarize, limit to open_data"):
         vaekit.fit("mlp", data, binarize=True, limit=50, condition=None)
+    with pytest.raises(UserError, match="give validation_data to open_data"):
+        vaekit.fit("mlp", data, validation_data=np.zeros((4, 8, 8), np.uint8))
 
 
 def test_a_part_of_a_folder_has_all_its_classes(tmp_path: Path) -> None:
@@ -211,6 +231,23 @@ def test_labels_that_are_missing_are_no_class() -> None:
     assert understand_labels(np.array(["cat", None, nan, "dog"], object), 4)[1] == ("cat", "dog")
     ids, classes = understand_labels(np.array([7, None, 3], object), 3)
     assert ids.tolist() == [1, -1, 0] and classes == ("3", "7")
+    assert understand_labels(np.array([True, None, False], object), 3)[1] == ("0", "1")
+    assert understand_labels(np.array([10.0, None, 2.0], object), 3)[1] == ("2", "10")
+    with pytest.raises(UserError, match="fractions"):
+        understand_labels(np.array([np.float32(0.5), None, np.float32(1.25)], object), 3)
+
+    class Unknown:  # as pandas' NA
+        def __eq__(self, other: object) -> "Unknown":  # type: ignore[override]
+            return self
+
+        def __bool__(self) -> bool:
+            raise TypeError("boolean value of NA is ambiguous")
+
+    assert understand_labels(np.array(["cat", Unknown(), "dog"], object), 3)[0].tolist() == [0, -1, 1]
+    listed = np.empty(2, object)
+    listed[:] = [[0, 1], [1, 2]]
+    with pytest.raises(UserError, match="these are lists"):
+        understand_labels(listed, 2)
     images = [(Image.new("L", (8, 8), 9 * i), label) for i, label in enumerate(["cat", None, "dog", "cat"])]
     data = open_data(images)
     assert data.spec.classes == ("cat", "dog") and data.labels.tolist() == [0, -1, 1, 0]

@@ -60,7 +60,7 @@ def test_images_that_have_changed_are_named_and_not_an_option(tmp_path: Path) ->
     few = {"epochs": 1, "scale": 0.05, "latent": 2, "out": tmp_path / "run", "watcher": Silent(), "page": False}
     x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     vaekit.fit("mlp", x, **few)
-    with pytest.raises(UserError, match="holds a run on other images .or labels., or on these before they were changed: choose another folder"):
+    with pytest.raises(UserError, match=r"holds a run on other images .or labels., or on these before they were changed: choose another folder"):
         vaekit.fit("mlp", x[:30], **few)
     with pytest.raises(UserError, match=r"or with another --size \(it was \[8, 8\], now \[9, 8\]\)"):
         vaekit.fit("mlp", np.zeros((40, 9, 8), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None], **few)

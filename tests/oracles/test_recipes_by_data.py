@@ -42,6 +42,13 @@ def test_reconstruction_earns_the_same_on_any_data(levels: int | None, std: floa
     assert math.sqrt(px.variance.flatten()[0].item()) == pytest.approx(SIGMA * std, rel=1e-3)
 
 
+def test_before_any_data_an_autoencoder_has_the_noise_of_bright_images() -> None:
+    """`vaekit.recipe` with a shape alone does not know how far pixels spread."""
+    likelihood = vaekit.recipe("wae-mmd", shape=(1, 28, 28), scale=0.1).model.likelihood
+    px = likelihood(torch.zeros(1, likelihood.channels(1), 28, 28))
+    assert math.sqrt(px.variance.flatten()[0].item()) == pytest.approx(25.5, rel=1e-3)
+
+
 def test_a_plane_leaves_nothing_in_the_bands_of_a_pyramid() -> None:
     """Their pixels go back to where they were taken from: half a pixel beside it, a slope of g left g/2 in every band."""
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")

@@ -16,6 +16,7 @@ from vaekit.latents.posteriors import PointPosterior
 from vaekit.likelihoods import Gaussian
 from vaekit.run import Run
 from vaekit.training import Silent, loop
+from vaekit.training.checkpoint import Checkpoint
 from vaekit.training.loop import Trainer
 from vaekit.training.task import Task
 
@@ -78,6 +79,22 @@ def test_a_run_without_a_finite_bound_keeps_its_last_weights() -> None:
     assert any("finite ELBO" in message for message in watcher.messages)
     trained = dict(model.named_parameters())
     assert all(torch.equal(v, trained[k]) for k, v in run.model.named_parameters())
+
+
+def test_averages_of_other_parameters_are_refused(tmp_path: Path) -> None:
+    """They are kept by number, and another version may number its parameters otherwise."""
+    a, b = torch.nn.Linear(3, 4), torch.nn.Linear(4, 3)
+    optimizers = []
+    for layer in (a, b):
+        optimizer = torch.optim.AdamW(layer.parameters())
+        layer(torch.randn(2, layer.in_features)).sum().backward()
+        optimizer.step()
+        optimizers.append(optimizer)
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save({}, {"model": optimizers[0]}, {})
+    with pytest.raises(vaekit.UserError, match="another version of vaekit, whose optimizer"):
+        checkpoint.load({}, {"model": optimizers[1]})
+    checkpoint.load({}, {"model": optimizers[0]})
 
 
 def test_a_folder_that_is_held_is_not_written_to(tmp_path: Path) -> None:
