@@ -81,7 +81,7 @@ def advise(
     if measured is not None:
         found += [*_course(Course.of(rows), description), *_latent(measured)]
         found += [] if astray is None else [Notice("hint", astray)]
-        found += [*_likelihood(kind, levels, measured, description["options"]["recipe"]), *_coarse(measured)]
+        found += [*_likelihood(kind, levels, measured, description.get("options", {}).get("recipe", "")), *_coarse(measured)]
     found += of_samples
     warnings = [notice for notice in found if notice.level == "warning"]
     fine = [] if warnings else [Notice("fine", "Nothing went wrong that this report looks for.")]
