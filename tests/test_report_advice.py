@@ -78,7 +78,7 @@ def test_the_use_of_the_latent() -> None:
     assert "All 3 latent dimensions are full (at least 1.00 nats each): try a larger --latent" in advice(history(GOOD))
     assert "full" not in advice(history(GOOD), measured_with([2.0, 1.0, 0.2]))
     discrete = measured_with()
-    discrete.latent.layers[0].codes = torch.tensor([5.0] + [0.0] * 31)
+    discrete.latent.layers[0].codes = torch.tensor([[500.0] + [0.0] * 31])
     assert "3.1 % of the codebook is in use" in advice(history(GOOD), discrete)
 
 
