@@ -1,6 +1,7 @@
 """A run folder as an object."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -115,6 +116,7 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps the folder for this process; raises `UserError` if another one is training in it. The system lets go when the holder dies."""
+        new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "a") as file:
             try:
@@ -127,7 +129,11 @@ class Run:
                 raise UserError(f"Another process is training in {self.path}: wait for it, stop it, or choose another folder with --out.") from error
             except OSError:
                 pass  # This file system has none either.
-            yield
+            try:
+                yield
+            finally:
+                if new and not self.exists:  # nothing came of it: a refusal leaves nothing behind
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     def record(self, row: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`."""

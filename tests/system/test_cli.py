@@ -1,6 +1,7 @@
 """The command line, in process: what is printed, what is written, and what is said when something is wrong."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,10 +88,15 @@ def test_evaluate_prints_one_object(trained: Path, call: Call) -> None:
     assert figures["latent_dim"] == 2 and figures["iw_samples"] == 8
 
 
-def test_evaluate_other_data(trained: Path, photos: Path, call: Call) -> None:
-    code, out, err = call("evaluate", trained, photos, "--samples", 0, "--json")
+def test_evaluate_other_data(trained: Path, photos: Path, tmp_path: Path, call: Call) -> None:
+    """All of it; of the run's own images, wherever they are, the test split."""
+    shutil.copytree(photos, tmp_path / "moved")
+    code, out, err = call("evaluate", trained, tmp_path / "moved", "--samples", 0, "--json")
+    assert code == 0 and json.loads(out)["split"] == "test" and json.loads(out)["images"] < 20, err
+    Image.new("RGB", (12, 16), (1, 2, 3)).save(tmp_path / "moved" / "reds" / "another.png")
+    code, out, err = call("evaluate", trained, tmp_path / "moved", "--samples", 0, "--json")
     assert code == 0, err
-    assert json.loads(out)["images"] == 60 and json.loads(out)["iw_bound_nats"] is None
+    assert json.loads(out)["images"] == 61 and json.loads(out)["iw_bound_nats"] is None
 
 
 def test_sample(trained: Path, tmp_path: Path, call: Call) -> None:
