@@ -95,7 +95,7 @@ WHY: dict[str, str] = {
     "ladder-8": "half of the images of two groups: the same, more so",
     "ladder-muon": "a step of the same size in every direction of a kernel, for some 9 % of the images: a nat better than AdamW with about as many",
     "ladder-causal": "each pixel is also told its neighbours: slower, and behind the plain ladder after so few minutes",
-    "pixel-vae": "what pixels tell each other need not go through a code; measured at ten minutes alone, where it leads by a nat",
+    "pixel-vae": "what pixels tell each other need not go through a code; measured at ten minutes and an hour, where it leads by a nat",
     "mlp-published": "75 passes over the data, 8 times conv's images each second; the published bound of these networks is 228.70 (5,000 samples)",
     "mlp": "averaged weights and a falling rate take 0.9 nats off the ELBO, and 0.1 off the bound",
 }

@@ -250,12 +250,22 @@ def test_few_images_and_long_codes_get_no_covariances(latent: int, count: int, n
     assert second_stage(None, [latent], count=count).name == f"prior-{name}"
 
 
+class Started(ELBO):
+    """An objective that looks at the model's output to start."""
+
+    def initialize(self, out: object) -> None:
+        pass
+
+
 def test_only_the_fit_looks_at_all_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The densities of all codes under all Gaussians at once took tens of gigabytes."""
     sizes: list[int] = []
     forward = Fitted.forward
     monkeypatch.setattr(Fitted, "forward", lambda self, batch: (sizes.append(len(batch)), forward(self, batch))[1])
-    Task(second_stage("gmm", [2]).model, ELBO()).initialize(Batch(codes_like(torch.randn(3000, 2))))
+    codes = Batch(codes_like(torch.randn(3000, 2)))
+    Task(second_stage("gmm", [2]).model, ELBO()).initialize(codes)
+    assert sizes == [], "an objective that starts from nothing needs no pass"
+    Task(second_stage("gmm", [2]).model, Started()).initialize(codes)
     assert sizes == [1024]
 
 

@@ -147,11 +147,11 @@ def collapse_warning(stats: LatentStatistics, *, rate: float = 1.0, fraction: fl
     entries that as many indices would use if they were drawn evenly, size (1 - (1 - 1/size)^n).
     """
     for counts in stats.codebooks:
-        size, used, seen = len(counts), int((counts > 0).sum()), float(counts.sum())
-        if used < -0.1 * size * math.expm1(seen * math.log1p(-1 / max(size, 2))):
+        size, found, seen = len(counts), int((counts > 0).sum()), float(counts.sum())
+        if found < -0.1 * size * math.expm1(seen * math.log1p(-1 / max(size, 2))):
             which = "the codebook" if len(stats.codebooks) == 1 else "one of the codebooks"
             return (
-                f"{100 * used / size:.1f} % of {which} is in use: it is collapsing; try a smaller codebook, a larger batch, from which it starts, "
+                f"{100 * found / size:.1f} % of {which} is in use: it is collapsing; try a smaller codebook, a larger batch, from which it starts, "
                 "or the recipe fsq, if this is another, which has no codebook to collapse."
             )
     if not any(layer.stochastic for layer in stats.layers):
